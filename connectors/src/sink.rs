@@ -1,0 +1,104 @@
+//! The sink contract.
+
+use crate::error::Result;
+use lotic_operators::{Batch, Epoch, Instance};
+use std::task::Waker;
+
+/// What a reader of the sink's output sees after crashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// Every row once; visible when its epoch is committed.
+    ExactlyOnce,
+    /// Every row at least once; visible when written.
+    AtLeastOnce,
+}
+
+/// What a sink is, for the planner, `explain` and the delivery guarantee.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkTraits {
+    /// What to call it in errors, metrics and `explain`.
+    pub name: String,
+    /// What it promises.
+    pub delivery: Delivery,
+    /// The number of instances that can share the work; 1 for a sink that cannot be split.
+    pub max_parallelism: usize,
+}
+
+/// The slow part of a pre-commit (flush, fsync): run off the data path, before the epoch is acknowledged. It
+/// returns the handle, all that a later commit needs, also in another process.
+pub type Prepare = Box<dyn FnOnce() -> Result<Vec<u8>> + Send>;
+
+/// One instance of a sink.
+///
+/// # Calls
+/// [`start`](Sink::start) once and first, then [`write`](Sink::write) and [`pre_commit`](Sink::pre_commit)
+/// in the order of the channel, from one thread at a time.
+pub trait Sink<B: Batch>: Send {
+    /// Begins to write; `epoch` is the first one written.
+    ///
+    /// # Errors
+    /// If the outside cannot be reached.
+    fn start(&mut self, epoch: Epoch) -> Result<()>;
+
+    /// Consumes rows from the front of `batch`. A sink that cannot take more leaves the rest in place and
+    /// has `waker` woken when it can; it does not block.
+    ///
+    /// # Errors
+    /// An error ends the query, or restarts it from the last checkpoint if its restart policy says so.
+    fn write(&mut self, batch: &mut B, waker: &Waker) -> Result<()>;
+
+    /// The epoch ends here: what was written since the last call belongs to it. `None` if there is nothing
+    /// to commit later. A commit must not fail for lack of data once the returned [`Prepare`] succeeded.
+    ///
+    /// # Errors
+    /// As for [`write`](Sink::write).
+    fn pre_commit(&mut self, _epoch: Epoch) -> Result<Option<Prepare>> {
+        Ok(None)
+    }
+}
+
+/// Makes prepared output visible. One for each sink of a query, not for each instance; it works with handles
+/// alone, so that a restart with another parallelism can commit what its predecessors prepared.
+///
+/// Runs on the checkpoint writer's thread and may block.
+pub trait Committer: Send {
+    /// The newest epoch whose output the outside may already show, as far as can be told from there;
+    /// [`Epoch::NONE`] if none. Recovery refuses to fall back behind it.
+    ///
+    /// # Errors
+    /// If the outside cannot be asked.
+    fn last_committed(&mut self) -> Result<Epoch>;
+
+    /// Makes visible what a handle stands for. Idempotent: a handle may come again after a crash.
+    ///
+    /// # Errors
+    /// If it cannot be done; it is tried again.
+    fn commit(&mut self, epoch: Epoch, handle: &[u8]) -> Result<()>;
+
+    /// Drops all that was prepared and not committed. Called once during recovery, after the pending
+    /// handles were committed, and before any sink is started.
+    ///
+    /// # Errors
+    /// If the outside cannot be reached.
+    fn abort_prepared(&mut self) -> Result<()>;
+}
+
+/// Builds the instances of a sink and its committer; called again after each restart.
+pub trait SinkFactory<B: Batch>: Send {
+    /// What the sink is.
+    fn traits(&self) -> SinkTraits;
+
+    /// Builds one instance.
+    ///
+    /// # Errors
+    /// If the options are wrong.
+    fn create(&self, instance: Instance) -> Result<Box<dyn Sink<B>>>;
+
+    /// The committer; `None` for a sink whose output is visible at once.
+    ///
+    /// # Errors
+    /// If the outside cannot be reached.
+    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
+        Ok(None)
+    }
+}

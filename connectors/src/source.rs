@@ -1,0 +1,104 @@
+//! The source contract.
+
+use crate::error::Result;
+use crate::offsets::Offsets;
+use lotic_operators::{Batch, Epoch, Instance};
+use std::task::Waker;
+use std::time::Duration;
+
+/// What a source is, for the planner, `explain` and the delivery guarantee.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceTraits {
+    /// What to call it in errors, metrics and `explain`.
+    pub name: String,
+    /// Whether it can be read again from an offset. A query over a source that cannot is exactly-once only
+    /// while the process lives; after a crash what was in flight is lost.
+    pub replayable: bool,
+    /// Whether [`Source::poll`] may block.
+    pub polling: Polling,
+    /// The number of instances that can share the work; 1 for a source that cannot be split.
+    pub max_parallelism: usize,
+}
+
+/// How a source waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Polling {
+    /// `poll` returns at once (within about 100 us) and arranges a wake-up.
+    NonBlocking,
+    /// `poll` may block for up to about 100 ms; the engine gives the source a thread of its own.
+    Blocking,
+}
+
+/// What the engine asks of one poll.
+#[derive(Debug)]
+pub struct PollRequest<'a> {
+    /// Return at most this many rows (at least 1).
+    pub max_rows: usize,
+    /// Stop before the row at these offsets: the planned end of a micro-batch. Partitions not named are
+    /// not read at all.
+    pub until: Option<&'a Offsets>,
+    /// To be woken when there may be more, after a [`Polled::Pending`].
+    pub waker: &'a Waker,
+}
+
+/// What a poll found.
+#[derive(Debug)]
+pub enum Polled<B> {
+    /// Rows that were ready, at least one; never waits to fill a batch.
+    Batch(B),
+    /// Nothing is ready. The waker of the request is woken when there is, or the engine polls again after
+    /// the given time, whichever is first.
+    Pending(Option<Duration>),
+    /// The planned end is reached.
+    AtEnd,
+    /// The input has ended and all of it was returned. Further polls say the same.
+    Finished,
+}
+
+/// One instance of a source: reads the partitions that fall to it.
+///
+/// # Calls
+/// [`start`](Source::start) once and first; the rest in any order, from one thread at a time.
+///
+/// # Delivery
+/// What was polled before [`offsets`](Source::offsets) was asked is in the epoch; after a restart the source
+/// continues at the offsets of the last durable epoch.
+pub trait Source<B: Batch>: Send {
+    /// Begins to read. `from` holds the offsets of *all* instances at the last checkpoint and is empty on a
+    /// fresh start; partitions it does not name start at their beginning.
+    ///
+    /// # Errors
+    /// If the outside cannot be reached or the offsets no longer exist.
+    fn start(&mut self, from: &Offsets) -> Result<()>;
+
+    /// Returns what is ready.
+    ///
+    /// # Errors
+    /// An error ends the query, or restarts it from the last checkpoint if its restart policy says so.
+    fn poll(&mut self, request: PollRequest<'_>) -> Result<Polled<B>>;
+
+    /// The position after the last row returned, for every partition of this instance.
+    fn offsets(&self) -> Offsets;
+
+    /// The end of what could be read now: the plan of a micro-batch, at most `max_rows` away. Equal to
+    /// [`offsets`](Source::offsets) if nothing is there.
+    ///
+    /// # Errors
+    /// As for [`poll`](Source::poll).
+    fn latest(&mut self, max_rows: u64) -> Result<Offsets>;
+
+    /// The epoch with these offsets is durable: a broker may be told. Must not block.
+    fn committed(&mut self, _epoch: Epoch, _offsets: &Offsets) {}
+}
+
+/// Builds the instances of a source; called again after each restart.
+pub trait SourceFactory<B: Batch>: Send {
+    /// What the source is.
+    fn traits(&self) -> SourceTraits;
+
+    /// Builds one instance.
+    ///
+    /// # Errors
+    /// If the options are wrong.
+    fn create(&self, instance: Instance) -> Result<Box<dyn Source<B>>>;
+}

@@ -1,0 +1,155 @@
+//! Aggregates and the running (unwindowed) keyed aggregation.
+
+use crate::batch::Rows;
+use crate::error::Result;
+use crate::key::{Key, Value, hash_of};
+use crate::operator::Operator;
+use crate::output::Output;
+use crate::snapshot::{Restore, Snapshot};
+use crate::state::KeyedState;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// How rows of type `T` are folded into a result. Shared by running and windowed aggregation.
+pub trait Aggregate<T>: Clone + Send + 'static {
+    /// What is kept for each key.
+    type State: Value;
+    /// What is emitted.
+    type Out: Send + 'static;
+
+    /// The state before any row.
+    fn init(&self) -> Self::State;
+    /// Adds a row.
+    fn add(&self, state: &mut Self::State, row: T);
+    /// The current result.
+    fn result(&self, state: &Self::State) -> Self::Out;
+}
+
+/// Counts rows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Count;
+
+impl<T> Aggregate<T> for Count {
+    type State = u64;
+    type Out = u64;
+
+    fn init(&self) -> u64 {
+        0
+    }
+    #[inline]
+    fn add(&self, state: &mut u64, _row: T) {
+        *state += 1;
+    }
+    #[inline]
+    fn result(&self, state: &u64) -> u64 {
+        *state
+    }
+}
+
+/// Folds rows into a state that is itself the result.
+#[derive(Clone)]
+pub struct Fold<S, F> {
+    init: S,
+    add: F,
+}
+
+impl<S, F> Fold<S, F> {
+    /// Starts at `init` for each key; `add` takes a row in.
+    pub fn new(init: S, add: F) -> Self {
+        Fold { init, add }
+    }
+}
+
+impl<S: fmt::Debug, F> fmt::Debug for Fold<S, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fold({:?})", self.init)
+    }
+}
+
+impl<T, S: Value, F: Fn(&mut S, T) + Clone + Send + 'static> Aggregate<T> for Fold<S, F> {
+    type State = S;
+    type Out = S;
+
+    fn init(&self) -> S {
+        self.init.clone()
+    }
+    fn add(&self, state: &mut S, row: T) {
+        (self.add)(state, row);
+    }
+    fn result(&self, state: &S) -> S {
+        state.clone()
+    }
+}
+
+/// Combines the rows of a key two by two: the first row is the first state.
+#[derive(Clone)]
+pub struct Reduce<F>(pub F);
+
+impl<F> fmt::Debug for Reduce<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reduce")
+    }
+}
+
+impl<T: Value, F: Fn(T, T) -> T + Clone + Send + 'static> Aggregate<T> for Reduce<F> {
+    type State = Option<T>;
+    type Out = T;
+
+    fn init(&self) -> Option<T> {
+        None
+    }
+    fn add(&self, state: &mut Option<T>, row: T) {
+        *state = Some(match state.take() {
+            Some(sofar) => (self.0)(sofar, row),
+            None => row,
+        });
+    }
+    fn result(&self, state: &Option<T>) -> T {
+        state.clone().expect("invariant: a result is asked for after a row was added")
+    }
+}
+
+/// The running aggregation: each row updates its key's state and emits `(key, result so far)`.
+#[derive(Debug)]
+pub struct RunningAggregate<T, K: Key, A: Aggregate<T>, F> {
+    key: F,
+    aggregate: A,
+    state: KeyedState<K, A::State>,
+    rows: PhantomData<fn(T)>,
+}
+
+impl<T, K: Key, A: Aggregate<T>, F: FnMut(&T) -> K> RunningAggregate<T, K, A, F> {
+    /// `key` reads a row's key.
+    pub fn new(key: F, aggregate: A) -> Self {
+        RunningAggregate { key, aggregate, state: KeyedState::new("aggregate"), rows: PhantomData }
+    }
+}
+
+impl<T, K, A, F> Operator<Rows<T>, Rows<(K, A::Out)>> for RunningAggregate<T, K, A, F>
+where
+    T: Send + 'static,
+    K: Key,
+    A: Aggregate<T>,
+    F: FnMut(&T) -> K + Send,
+{
+    fn process(&mut self, input: &mut Rows<T>, output: &mut Output<Rows<(K, A::Out)>>) -> Result<()> {
+        let room = output.room();
+        let builder = output.builder();
+        builder.reserve(room.min(input.len()));
+        for row in input.by_ref().take(room) {
+            let key = (self.key)(&row);
+            let state = self.state.entry(hash_of(&key), &key, || self.aggregate.init());
+            self.aggregate.add(state, row);
+            builder.push((key, self.aggregate.result(state)));
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot> {
+        Ok(Snapshot { tables: vec![self.state.snapshot()] })
+    }
+
+    fn restore(&mut self, restore: Restore<'_>, _output: &mut Output<Rows<(K, A::Out)>>) -> Result<()> {
+        self.state.restore(restore)
+    }
+}

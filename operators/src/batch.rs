@@ -1,0 +1,88 @@
+//! The batch: the rows that travel together in a channel.
+
+use std::fmt;
+
+/// Rows that travel together: [`Rows`] in the typed door, an Arrow record batch for tables.
+///
+/// A batch holds whatever was ready, from one row up. The runtime never looks inside; it needs to know
+/// how many rows there are and how an operator builds a batch row by row.
+pub trait Batch: Send + 'static {
+    /// Where an operator collects rows until they are sealed into a batch.
+    type Builder: Default + Send;
+
+    /// Rows not yet consumed.
+    fn rows(&self) -> usize;
+
+    /// Rows collected so far.
+    fn building(builder: &Self::Builder) -> usize;
+
+    /// Takes what was collected as one batch and leaves the builder empty; `None` if it was empty.
+    fn seal(builder: &mut Self::Builder) -> Option<Self>
+    where
+        Self: Sized;
+}
+
+/// A batch of the user's own values, consumed from the front.
+///
+/// It is an iterator: an operator takes rows off with [`Iterator::next`] and may leave the rest in place
+/// when its output refuses; the runtime hands the same batch over again.
+pub struct Rows<T>(std::vec::IntoIter<T>);
+
+impl<T> Rows<T> {
+    /// The rows not yet consumed, in order.
+    pub fn as_slice(&self) -> &[T] {
+        self.0.as_slice()
+    }
+}
+
+impl<T> From<Vec<T>> for Rows<T> {
+    fn from(rows: Vec<T>) -> Self {
+        Rows(rows.into_iter())
+    }
+}
+
+impl<T> Iterator for Rows<T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        self.0.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl<T> ExactSizeIterator for Rows<T> {}
+
+impl<T: Clone> Clone for Rows<T> {
+    fn clone(&self) -> Self {
+        Rows(self.0.clone())
+    }
+}
+
+impl<T> fmt::Debug for Rows<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rows({})", self.0.len())
+    }
+}
+
+impl<T: Send + 'static> Batch for Rows<T> {
+    type Builder = Vec<T>;
+
+    #[inline]
+    fn rows(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline]
+    fn building(builder: &Vec<T>) -> usize {
+        builder.len()
+    }
+
+    #[inline]
+    fn seal(builder: &mut Vec<T>) -> Option<Self> {
+        if builder.is_empty() { None } else { Some(Rows::from(std::mem::take(builder))) }
+    }
+}

@@ -1,0 +1,20 @@
+//! Every size limit of this crate, in one place.
+
+/// Key groups of a query: the unit in which keyed state is redistributed when the parallelism changes,
+/// and therefore the largest parallelism a checkpoint can ever be restored with.
+pub const KEY_GROUPS: u16 = 128;
+
+/// Entries in one page of keyed state. A marker shares whole pages with the background writer, so the
+/// first change to a page after a marker copies this many entries at most.
+pub const PAGE_ENTRIES: usize = 64;
+
+/// Rows an output takes before it refuses more. An operator may exceed it by what one row produces.
+pub const OUTPUT_ROWS: usize = 1024;
+
+/// Results an operator emits from one watermark or timer call before it yields, so that markers and
+/// records are not held up by thousands of windows closing together.
+pub const FIRINGS_PER_CALL: usize = 1024;
+
+const _: () = assert!(PAGE_ENTRIES.is_power_of_two(), "page arithmetic uses shifts");
+const _: () = assert!(KEY_GROUPS.is_power_of_two(), "group arithmetic uses a mask");
+const _: () = assert!(OUTPUT_ROWS >= 1, "an output that takes nothing can never make progress");

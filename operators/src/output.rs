@@ -1,0 +1,145 @@
+//! Where an operator puts its results, and what it knows of time.
+
+use crate::batch::{Batch, Rows};
+use crate::limits::OUTPUT_ROWS;
+use crate::time::Timestamp;
+use std::collections::VecDeque;
+
+/// Something an operator emitted, in order.
+#[derive(Debug)]
+pub enum Emitted<B> {
+    /// Rows.
+    Batch(B),
+    /// A watermark.
+    Watermark(Timestamp),
+}
+
+/// An operator's output. It can refuse: when [`Output::is_full`] says so the operator stops consuming its
+/// input and returns; the runtime calls again, with the rest of the same input, when there is room.
+///
+/// Nothing is lost by pushing to a full output: the limit may be exceeded by what one input row or one
+/// firing produces, since a row cannot be half consumed.
+#[derive(Debug)]
+pub struct Output<B: Batch> {
+    emitted: VecDeque<Emitted<B>>,
+    builder: B::Builder,
+    sealed_rows: usize,
+    limit: usize,
+    now: Timestamp,
+    wake_at: Option<Timestamp>,
+    late_rows: u64,
+}
+
+impl<B: Batch> Default for Output<B> {
+    fn default() -> Self {
+        Output::with_limit(OUTPUT_ROWS)
+    }
+}
+
+impl<B: Batch> Output<B> {
+    /// An empty output that refuses once it holds this many rows (at least one).
+    #[must_use]
+    pub fn with_limit(limit: usize) -> Self {
+        Output {
+            emitted: VecDeque::new(),
+            builder: B::Builder::default(),
+            sealed_rows: 0,
+            limit: limit.max(1),
+            now: Timestamp::MIN,
+            wake_at: None,
+            late_rows: 0,
+        }
+    }
+
+    /// Whether the operator should stop and return.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.sealed_rows + B::building(&self.builder) >= self.limit
+    }
+
+    /// Rows that may still be pushed before the output refuses.
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.sealed_rows + B::building(&self.builder))
+    }
+
+    /// The rows collected so far in the open batch; rows pushed here go out in this order.
+    #[inline]
+    pub fn builder(&mut self) -> &mut B::Builder {
+        &mut self.builder
+    }
+
+    /// Emits a whole batch, after what was pushed before it.
+    pub fn emit(&mut self, batch: B) {
+        self.seal();
+        self.sealed_rows += batch.rows();
+        self.emitted.push_back(Emitted::Batch(batch));
+    }
+
+    /// Emits a watermark, after what was pushed before it.
+    pub fn emit_watermark(&mut self, watermark: Timestamp) {
+        self.seal();
+        self.emitted.push_back(Emitted::Watermark(watermark));
+    }
+
+    /// The processing time, as the runtime's clock said when it began this call.
+    #[inline]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Asks to be called ([`crate::Operator::tick`]) once processing time has reached `time`. Calls before
+    /// the next tick keep the earliest request.
+    pub fn wake_at(&mut self, time: Timestamp) {
+        self.wake_at = Some(self.wake_at.map_or(time, |earlier| earlier.min(time)));
+    }
+
+    /// Counts rows dropped because the watermark had passed them.
+    pub fn count_late(&mut self, rows: u64) {
+        self.late_rows += rows;
+    }
+
+    fn seal(&mut self) {
+        if let Some(batch) = B::seal(&mut self.builder) {
+            self.sealed_rows += batch.rows();
+            self.emitted.push_back(Emitted::Batch(batch));
+        }
+    }
+
+    /// For the runtime: sets the processing time of the next call.
+    pub fn set_now(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
+    /// For the runtime: the next thing emitted, oldest first. Seals the open batch.
+    pub fn take(&mut self) -> Option<Emitted<B>> {
+        if self.emitted.is_empty() {
+            // The common case: one open batch and nothing before it.
+            return B::seal(&mut self.builder).map(Emitted::Batch);
+        }
+        self.seal();
+        let emitted = self.emitted.pop_front();
+        if let Some(Emitted::Batch(batch)) = &emitted {
+            self.sealed_rows -= batch.rows();
+        }
+        emitted
+    }
+
+    /// For the runtime: the earliest processing time asked for since the last call.
+    pub fn take_wake_at(&mut self) -> Option<Timestamp> {
+        self.wake_at.take()
+    }
+
+    /// For the runtime: late rows counted since the last call.
+    pub fn take_late(&mut self) -> u64 {
+        std::mem::take(&mut self.late_rows)
+    }
+}
+
+impl<T: Send + 'static> Output<Rows<T>> {
+    /// Emits one row.
+    #[inline]
+    pub fn push(&mut self, row: T) {
+        self.builder.push(row);
+    }
+}

@@ -1,0 +1,327 @@
+//! The keyed state table.
+
+use super::codec;
+use crate::error::Result;
+use crate::key::{Key, Value, hash_of};
+use crate::limits::PAGE_ENTRIES;
+use crate::snapshot::{EncodeChunk, Restore, TableSnapshot};
+use hashbrown::HashTable;
+use std::sync::Arc;
+
+/// One value for each key, with snapshots whose cost is proportional to what changed.
+///
+/// # Cost
+/// A look-up is one hash probe and one page access. A write also marks the page and, the first time after
+/// a snapshot while the background writer still holds the page, copies its [`PAGE_ENTRIES`] entries.
+/// [`KeyedState::snapshot`] clones one pointer for each changed page.
+#[derive(Debug)]
+pub struct KeyedState<K, V> {
+    table: &'static str,
+    index: HashTable<Slot>,
+    pages: Vec<Arc<Page<K, V>>>,
+    dirty: Vec<bool>,
+    dirty_pages: Vec<u32>,
+    free: Vec<u32>,
+    full: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    hash: u64,
+    number: u32,
+}
+
+#[derive(Debug, Clone)]
+struct Page<K, V> {
+    table: &'static str,
+    entries: Vec<Option<(K, V)>>,
+}
+
+impl<K: Key, V: Value> EncodeChunk for Page<K, V> {
+    fn encode(&self, bytes: &mut Vec<u8>) -> Result<()> {
+        let held: Vec<&(K, V)> = self.entries.iter().flatten().collect();
+        codec::encode_as::<Vec<(K, V)>, _>(self.table, &held, bytes)
+    }
+}
+
+fn place(number: u32) -> (usize, usize) {
+    (number as usize / PAGE_ENTRIES, number as usize % PAGE_ENTRIES)
+}
+
+impl<K: Key, V: Value> KeyedState<K, V> {
+    /// An empty table; the name identifies it within the operator's snapshots.
+    #[must_use]
+    pub fn new(table: &'static str) -> Self {
+        KeyedState {
+            table,
+            index: HashTable::new(),
+            pages: Vec::new(),
+            dirty: Vec::new(),
+            dirty_pages: Vec::new(),
+            free: Vec::new(),
+            full: true,
+        }
+    }
+
+    /// Keys held.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether no key is held.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    #[inline]
+    fn find(&self, hash: u64, key: &K) -> Option<u32> {
+        let pages = &self.pages;
+        self.index.find(hash, |slot| slot.hash == hash && holds(pages, slot.number, key)).map(|slot| slot.number)
+    }
+
+    /// The value of a key. `hash` is [`hash_of`] the key.
+    pub fn get(&self, hash: u64, key: &K) -> Option<&V> {
+        let (page, at) = place(self.find(hash, key)?);
+        self.pages[page].entries[at].as_ref().map(|(_, value)| value)
+    }
+
+    /// The value of a key, to be changed.
+    pub fn get_mut(&mut self, hash: u64, key: &K) -> Option<&mut V> {
+        let number = self.find(hash, key)?;
+        Some(self.value_mut(number))
+    }
+
+    /// The value of a key, made by `default` if the key is new.
+    #[inline]
+    pub fn entry(&mut self, hash: u64, key: &K, default: impl FnOnce() -> V) -> &mut V {
+        match self.find(hash, key) {
+            Some(number) => self.value_mut(number),
+            None => {
+                let number = self.insert(hash, key.clone(), default());
+                self.value_mut(number)
+            }
+        }
+    }
+
+    #[inline]
+    fn value_mut(&mut self, number: u32) -> &mut V {
+        let (page, at) = place(number);
+        self.mark(page);
+        let entry = &mut Arc::make_mut(&mut self.pages[page]).entries[at];
+        &mut entry.as_mut().expect("invariant: the index points at filled slots").1
+    }
+
+    #[inline]
+    fn mark(&mut self, page: usize) {
+        if !self.dirty[page] {
+            self.dirty[page] = true;
+            self.dirty_pages.push(page as u32);
+        }
+    }
+
+    fn insert(&mut self, hash: u64, key: K, value: V) -> u32 {
+        let number = self.free.pop().unwrap_or_else(|| self.grow());
+        let (page, at) = place(number);
+        self.mark(page);
+        let entries = &mut Arc::make_mut(&mut self.pages[page]).entries;
+        if at == entries.len() {
+            entries.push(Some((key, value)));
+        } else {
+            entries[at] = Some((key, value));
+        }
+        self.index.insert_unique(hash, Slot { hash, number }, |slot| slot.hash);
+        number
+    }
+
+    /// The number of a slot never used before: the end of the last page, or of a new one.
+    fn grow(&mut self) -> u32 {
+        if self.pages.last().is_none_or(|page| page.entries.len() == PAGE_ENTRIES) {
+            let entries = Vec::with_capacity(PAGE_ENTRIES);
+            self.pages.push(Arc::new(Page { table: self.table, entries }));
+            self.dirty.push(false);
+        }
+        let last = self.pages.len() - 1;
+        let number = last * PAGE_ENTRIES + self.pages[last].entries.len();
+        u32::try_from(number).expect("invariant: fewer than 2^32 keys in one instance")
+    }
+
+    /// Forgets a key and returns its value.
+    pub fn remove(&mut self, hash: u64, key: &K) -> Option<V> {
+        let pages = &self.pages;
+        let found = self
+            .index
+            .find_entry(hash, |slot| slot.hash == hash && holds(pages, slot.number, key))
+            .ok()?;
+        let number = found.remove().0.number;
+        let (page, at) = place(number);
+        self.mark(page);
+        self.free.push(number);
+        Arc::make_mut(&mut self.pages[page]).entries[at].take().map(|(_, value)| value)
+    }
+
+    /// All entries, in slab order.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.pages.iter().flat_map(|page| page.entries.iter().flatten()).map(|(key, value)| (key, value))
+    }
+
+    /// The pages that changed since the last call; all of them the first time.
+    pub fn snapshot(&mut self) -> TableSnapshot {
+        let full = std::mem::replace(&mut self.full, false);
+        let dirty = std::mem::take(&mut self.dirty_pages);
+        for &page in &dirty {
+            self.dirty[page as usize] = false;
+        }
+        let numbers: Vec<u32> = if full { (0..self.pages.len() as u32).collect() } else { dirty };
+        let chunks = numbers
+            .into_iter()
+            .map(|page| {
+                let shared: Arc<dyn EncodeChunk> = Arc::clone(&self.pages[page as usize]) as _;
+                (page, shared)
+            })
+            .collect();
+        TableSnapshot { table: self.table, full, chunks }
+    }
+
+    /// Fills the empty table with the entries of an image whose keys this instance owns.
+    ///
+    /// # Errors
+    /// [`crate::OperatorError::Decode`] if the image holds other types.
+    pub fn restore(&mut self, restore: Restore<'_>) -> Result<()> {
+        assert!(self.is_empty(), "state is restored once, before anything else");
+        for chunk in restore.image.chunks(self.table) {
+            let entries: Vec<(K, V)> = codec::decode(self.table, chunk)?;
+            for (key, value) in entries {
+                let hash = hash_of(&key);
+                if restore.instance.owns(hash) {
+                    self.insert(hash, key, value);
+                }
+            }
+        }
+        self.full = true;
+        Ok(())
+    }
+}
+
+#[inline]
+fn holds<K: PartialEq, V>(pages: &[Arc<Page<K, V>>], number: u32, key: &K) -> bool {
+    let (page, at) = place(number);
+    pages[page].entries[at].as_ref().is_some_and(|(held, _)| held == key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::Instance;
+    use crate::snapshot::StateImage;
+    use proptest::prelude::*;
+    use std::collections::{BTreeMap, HashMap};
+
+    /// What the checkpoint log does: the latest bytes of each chunk.
+    #[derive(Default)]
+    struct Log(BTreeMap<u32, Vec<u8>>);
+
+    impl Log {
+        fn store(&mut self, snapshot: TableSnapshot) {
+            if snapshot.full {
+                self.0.clear();
+            }
+            for (number, chunk) in snapshot.chunks {
+                let mut bytes = Vec::new();
+                chunk.encode(&mut bytes).unwrap();
+                self.0.insert(number, bytes);
+            }
+        }
+
+        fn image(&self) -> StateImage {
+            let chunks = self.0.values().cloned().collect();
+            StateImage { tables: BTreeMap::from([("t".to_owned(), chunks)]) }
+        }
+    }
+
+    fn contents(state: &KeyedState<u16, u64>) -> HashMap<u16, u64> {
+        state.iter().map(|(key, value)| (*key, *value)).collect()
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Add(u16, u64),
+        Remove(u16),
+        Marker,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => (0u16..400, any::<u64>()).prop_map(|(key, value)| Step::Add(key, value)),
+            2 => (0u16..400).prop_map(Step::Remove),
+            1 => Just(Step::Marker),
+        ];
+        proptest::collection::vec(step, 0..600)
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_as_a_map_and_restores_what_it_held_at_the_last_marker(steps in steps()) {
+            let mut state = KeyedState::<u16, u64>::new("t");
+            let mut model: HashMap<u16, u64> = HashMap::new();
+            let (mut log, mut at_marker) = (Log::default(), HashMap::new());
+            let mut held = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Add(key, value) => {
+                        let slot = state.entry(hash_of(&key), &key, || 0);
+                        *slot = slot.wrapping_add(value);
+                        let slot = model.entry(key).or_default();
+                        *slot = slot.wrapping_add(value);
+                    }
+                    Step::Remove(key) => prop_assert_eq!(state.remove(hash_of(&key), &key), model.remove(&key)),
+                    Step::Marker => {
+                        let snapshot = state.snapshot();
+                        held.push(snapshot.clone()); // as a slow background writer would
+                        log.store(snapshot);
+                        at_marker = model.clone();
+                    }
+                }
+                prop_assert_eq!(state.len(), model.len());
+            }
+            prop_assert_eq!(contents(&state), model);
+            for parallelism in [1usize, 3] {
+                let mut restored = HashMap::new();
+                for index in 0..parallelism {
+                    let mut part = KeyedState::<u16, u64>::new("t");
+                    let image = log.image();
+                    part.restore(Restore { image: &image, instance: Instance { index, parallelism } }).unwrap();
+                    for (key, value) in contents(&part) {
+                        prop_assert!(restored.insert(key, value).is_none(), "two owners of {}", key);
+                    }
+                }
+                prop_assert_eq!(&restored, &at_marker);
+            }
+        }
+    }
+
+    #[test]
+    fn a_marker_costs_what_changed() {
+        let mut state = KeyedState::<u32, u32>::new("t");
+        for key in 0..10_000u32 {
+            state.entry(hash_of(&key), &key, || key);
+        }
+        assert_eq!(state.snapshot().chunks.len(), 10_000usize.div_ceil(PAGE_ENTRIES));
+        assert_eq!(state.snapshot().chunks.len(), 0);
+        *state.get_mut(hash_of(&77u32), &77).unwrap() += 1;
+        let snapshot = state.snapshot();
+        assert!(!snapshot.full);
+        assert_eq!(snapshot.chunks.len(), 1);
+    }
+
+    #[test]
+    fn bytes_of_another_type_are_refused() {
+        let mut state = KeyedState::<u32, String>::new("t");
+        state.entry(hash_of(&1u32), &1, || "one".to_owned());
+        let mut log = Log::default();
+        log.store(state.snapshot());
+        let mut other = KeyedState::<u32, Vec<u64>>::new("t");
+        let image = log.image();
+        let error = other.restore(Restore { image: &image, instance: Instance::ONLY }).unwrap_err();
+        assert!(error.to_string().contains("table `t`"), "{error}");
+    }
+}
