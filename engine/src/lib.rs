@@ -1,1 +1,61 @@
-//! placeholder
+//! Lotic: a continuous-processing actor engine for Rust services.
+//!
+//! A query is written once, as a typed [`Stream`], and runs in *continuous* mode (every operator is a
+//! long-lived actor, records flow as they come, markers flow with them and drive asynchronous
+//! checkpoints) or in *micro-batch* mode (the same actors, records admitted batch by batch). The mode
+//! follows from the [`Trigger`] and can be switched while the query runs.
+//!
+//! ```
+//! use lotic::{Session, Trigger};
+//!
+//! let session = Session::builder().app_name("words").get_or_create()?;
+//! let lines = session.rows(vec!["to be or", "not to be"]);
+//! let (query, counts) = lines
+//!     .flat_map(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+//!     .key_by(|word| word.clone())
+//!     .count()
+//!     .egress("counts");
+//! let query = query.start(Trigger::continuous("100 ms"))?;
+//! query.await_termination()?;
+//! let mut last = std::collections::BTreeMap::new();
+//! while let Some((word, count)) = counts.recv() {
+//!     last.insert(word, count);
+//! }
+//! assert_eq!(last["be"], 2);
+//! # Ok::<(), lotic::Error>(())
+//! ```
+//!
+//! # Layers
+//!
+//! | crate | what it holds |
+//! |---|---|
+//! | [`operators`] | what happens to data: the operator contract, keyed state, the operators; no threads, no I/O, no clock |
+//! | [`connectors`] | where data comes from and goes to: the source and sink contracts and the built-in ones |
+//! | this one | how it runs: session, streams, plan, actors, channels, epochs, checkpoints, modes, progress |
+//!
+//! Within this crate: [`Session`] and [`Stream`] are what a user writes; `plan` turns it into what runs;
+//! `runtime` holds actors, channels and threads; [`checkpoint`] the protocol, as pure state machines, and the
+//! log; [`query`] the handle of what is running.
+
+pub mod checkpoint;
+pub mod clock;
+mod error;
+pub mod limits;
+mod plan;
+pub mod query;
+mod runtime;
+mod session;
+mod stream;
+mod sync;
+
+pub use lotic_connectors as connectors;
+pub use lotic_operators as operators;
+
+pub use error::{Error, ErrorKind, Result};
+pub use lotic_connectors::egress::Egress;
+pub use lotic_connectors::ingress::Ingress;
+pub use lotic_operators::Timestamp;
+pub use query::{Mode, QueryListener, QueryProgress, QueryStatus, StreamingQuery, Trigger};
+pub use runtime::wait::WaitStrategy;
+pub use session::{RestartPolicy, Session, SessionBuilder};
+pub use stream::{KeyedStream, Query, Stream, WindowedStream};

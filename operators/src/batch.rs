@@ -20,6 +20,11 @@ pub trait Batch: Send + 'static {
     fn seal(builder: &mut Self::Builder) -> Option<Self>
     where
         Self: Sized;
+
+    /// Takes the rows not yet consumed and leaves none; `None` if there were none.
+    fn take(&mut self) -> Option<Self>
+    where
+        Self: Sized;
 }
 
 /// A batch of the user's own values, consumed from the front.
@@ -84,5 +89,11 @@ impl<T: Send + 'static> Batch for Rows<T> {
     #[inline]
     fn seal(builder: &mut Vec<T>) -> Option<Self> {
         if builder.is_empty() { None } else { Some(Rows::from(std::mem::take(builder))) }
+    }
+
+    #[inline]
+    fn take(&mut self) -> Option<Self> {
+        let taken = Rows(std::mem::take(&mut self.0));
+        if taken.rows() == 0 { None } else { Some(taken) }
     }
 }

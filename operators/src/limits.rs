@@ -8,6 +8,9 @@ pub const KEY_GROUPS: u16 = 128;
 /// first change to a page after a marker copies this many entries at most.
 pub const PAGE_ENTRIES: usize = 64;
 
+/// Parts of the hash index of a state table. One part grows at a time, which bounds the pause of growing.
+pub const INDEX_SHARDS: usize = 64;
+
 /// Rows an output takes before it refuses more. An operator may exceed it by what one row produces.
 pub const OUTPUT_ROWS: usize = 1024;
 
@@ -15,6 +18,16 @@ pub const OUTPUT_ROWS: usize = 1024;
 /// records are not held up by thousands of windows closing together.
 pub const FIRINGS_PER_CALL: usize = 1024;
 
+/// Timers, due at once, that each timer may set while timers come up (and its square for all of them at
+/// least). More is an endless loop: a timer that sets itself again for a time that has passed, or that goes
+/// on setting itself when the input has ended.
+pub const DUE_TIMERS_SET_BY_TIMERS: u64 = 300;
+
 const _: () = assert!(PAGE_ENTRIES.is_power_of_two(), "page arithmetic uses shifts");
 const _: () = assert!(KEY_GROUPS.is_power_of_two(), "group arithmetic uses a mask");
+const _: () = assert!(INDEX_SHARDS.is_power_of_two(), "a shard is chosen by a mask");
+const _: () = assert!(
+    INDEX_SHARDS.trailing_zeros() + u32::BITS <= u64::BITS - KEY_GROUPS.trailing_zeros(),
+    "the index uses no bit of a hash that chooses the key group"
+);
 const _: () = assert!(OUTPUT_ROWS >= 1, "an output that takes nothing can never make progress");

@@ -23,7 +23,8 @@ pub enum Progress {
 /// [`restore`](Operator::restore) at most once and first; then any number of
 /// [`process`](Operator::process), [`watermark`](Operator::watermark), [`tick`](Operator::tick) and
 /// [`snapshot`](Operator::snapshot), in the order of the channel; at last [`finish`](Operator::finish), only
-/// if the input ended (not when the query is stopped), followed by one more `snapshot`.
+/// if the input ended (not when the query is stopped), followed by one more `snapshot`. After a restore the
+/// watermark that the input had reached is announced again before any row; it is not part of a snapshot.
 ///
 /// # Budget
 /// A call returns within about 1 ms. `process` is bounded by its input and by
@@ -31,7 +32,7 @@ pub enum Progress {
 ///
 /// # Refusal
 /// When the output is full, stop consuming: leave the remaining rows in the input, or return `Again`, and
-/// return. No other method is called before the same call was repeated and completed, save that the output
+/// return. (An operator that emits nothing for its rows has no reason to look.) No other method is called before the same call was repeated and completed, save that the output
 /// is emptied in between.
 ///
 /// # Delivery
@@ -63,7 +64,8 @@ pub trait Operator<I: Batch, O: Batch>: Send {
     }
 
     /// What changed since the last call. The cost is proportional to the changes: shared pages are handed
-    /// over and encoded elsewhere.
+    /// over and encoded elsewhere. What was handed over is not handed over again, so it is kept even if its
+    /// epoch is given up.
     ///
     /// # Errors
     /// As for [`process`](Operator::process).

@@ -69,8 +69,11 @@ impl<B: Batch> Output<B> {
         &mut self.builder
     }
 
-    /// Emits a whole batch, after what was pushed before it.
+    /// Emits a whole batch, after what was pushed before it. A batch without rows is not passed on.
     pub fn emit(&mut self, batch: B) {
+        if batch.rows() == 0 {
+            return;
+        }
         self.seal();
         self.sealed_rows += batch.rows();
         self.emitted.push_back(Emitted::Batch(batch));
@@ -89,7 +92,8 @@ impl<B: Batch> Output<B> {
     }
 
     /// Asks to be called ([`crate::Operator::tick`]) once processing time has reached `time`. Calls before
-    /// the next tick keep the earliest request.
+    /// the next tick keep the earliest request, so an operator that waits for several times asks again
+    /// whenever it was called.
     pub fn wake_at(&mut self, time: Timestamp) {
         self.wake_at = Some(self.wake_at.map_or(time, |earlier| earlier.min(time)));
     }
@@ -109,6 +113,12 @@ impl<B: Batch> Output<B> {
     /// For the runtime: sets the processing time of the next call.
     pub fn set_now(&mut self, now: Timestamp) {
         self.now = now;
+    }
+
+    /// For the runtime: whether nothing was emitted since the last [`Output::take`] that found nothing.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.emitted.is_empty() && B::building(&self.builder) == 0
     }
 
     /// For the runtime: the next thing emitted, oldest first. Seals the open batch.

@@ -1,18 +1,21 @@
 //! The keyed process function: arbitrary state and timers for each key.
 
 use crate::batch::Rows;
-use crate::error::Result;
+use crate::error::{OperatorError, Result};
 use crate::key::{Key, Value, hash_of};
-use crate::limits::FIRINGS_PER_CALL;
+use crate::limits::{DUE_TIMERS_SET_BY_TIMERS, FIRINGS_PER_CALL};
 use crate::operator::{Operator, Progress};
 use crate::output::Output;
 use crate::snapshot::{Restore, Snapshot};
-use crate::state::{KeyedState, Timers};
+use crate::state::{KeyTimers, KeyedState};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
 
 /// What a user writes: called for each row and each timer, with the state of the key at hand.
+///
+/// A clone runs in each parallel instance. What a process keeps outside [`ProcessContext::state`] is not
+/// part of a checkpoint.
 pub trait Process<K, T>: Clone + Send + 'static {
     /// The state of one key; a new key starts at the default.
     type State: Value + Default;
@@ -25,7 +28,8 @@ pub trait Process<K, T>: Clone + Send + 'static {
     /// An error ends the query, or restarts it if its restart policy says so.
     fn on_row(&mut self, row: T, context: &mut ProcessContext<'_, K, Self::State, Self::Out>) -> Result<()>;
 
-    /// A timer of the key has come up.
+    /// A timer of the key has come up; it is no longer registered. Timers of one kind come up in the order
+    /// of their times.
     ///
     /// # Errors
     /// As for [`on_row`](Process::on_row).
@@ -39,7 +43,7 @@ pub trait Process<K, T>: Clone + Send + 'static {
 }
 
 /// A timer that has come up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Timer {
     /// The watermark has reached this event time.
     Event(Timestamp),
@@ -49,22 +53,68 @@ pub enum Timer {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Entry<S> {
-    state: S,
+    /// `None` before it is asked for the first time, and once it is cleared.
+    state: Option<S>,
+    /// In order.
     timers: Vec<Timer>,
 }
 
-#[derive(Debug)]
-struct Clocks<K> {
-    event: Timers<K>,
-    processing: Timers<K>,
-    watermark: Timestamp,
+impl<S> Entry<S> {
+    fn is_empty(&self) -> bool {
+        self.state.is_none() && self.timers.is_empty()
+    }
 }
 
-impl<K> Clocks<K> {
-    fn index(&mut self, timer: Timer, key: K) {
+/// Both indexes of timers. Between two calls no event-time timer in them is due.
+#[derive(Debug)]
+struct Clocks<K> {
+    event: KeyTimers<K>,
+    processing: KeyTimers<K>,
+    watermark: Timestamp,
+    /// Due timers that timers may still set until no timer is due; see [`DUE_TIMERS_SET_BY_TIMERS`].
+    allowance: Option<u64>,
+}
+
+impl<K: Eq> Clocks<K> {
+    fn add(&mut self, timer: Timer, hash: u64, key: K) {
         match timer {
-            Timer::Event(time) => self.event.add(time, key),
-            Timer::Processing(time) => self.processing.add(time, key),
+            Timer::Event(time) => self.event.add(time, hash, key),
+            Timer::Processing(time) => self.processing.add(time, hash, key),
+        }
+    }
+
+    fn cancel(&mut self, timer: Timer, hash: u64, key: &K) {
+        match timer {
+            Timer::Event(time) => self.event.cancel(time, hash, key),
+            Timer::Processing(time) => self.processing.cancel(time, hash, key),
+        }
+    }
+
+    fn pop_event(&mut self) -> Option<(Timer, u64, K)> {
+        self.event.pop_due(self.watermark).map(|(time, hash, key)| (Timer::Event(time), hash, key))
+    }
+
+    fn pop_processing(&mut self, now: Timestamp) -> Option<(Timer, u64, K)> {
+        self.processing.pop_due(now).map(|(time, hash, key)| (Timer::Processing(time), hash, key))
+    }
+
+    /// Counts a timer that was set while another came up, unless that cannot go on for ever: a later timer
+    /// of the same kind brings the end nearer.
+    fn count_chained(&mut self, from: Timer, to: Timer, now: Timestamp) {
+        let advances = match (from, to) {
+            (Timer::Event(from), Timer::Event(to)) => from < to && self.watermark < Timestamp::MAX,
+            (Timer::Processing(from), Timer::Processing(to)) => from < to,
+            _ => false,
+        };
+        let due = match to {
+            Timer::Event(time) => time <= self.watermark,
+            Timer::Processing(time) => time <= now,
+        };
+        if due && !advances {
+            let registered = (self.event.len() + self.processing.len()) as u64;
+            let most = registered.max(DUE_TIMERS_SET_BY_TIMERS) * DUE_TIMERS_SET_BY_TIMERS;
+            let allowed = self.allowance.get_or_insert(most);
+            *allowed = allowed.saturating_sub(1);
         }
     }
 }
@@ -73,28 +123,27 @@ impl<K> Clocks<K> {
 #[derive(Debug)]
 pub struct ProcessContext<'a, K, S, O: Send + 'static> {
     key: &'a K,
+    hash: u64,
     entry: &'a mut Entry<S>,
     clocks: &'a mut Clocks<K>,
     output: &'a mut Output<Rows<O>>,
-    cleared: bool,
+    timer: Option<Timer>,
 }
 
-impl<K: Clone, S: Default, O: Send + 'static> ProcessContext<'_, K, S, O> {
+impl<K: Clone + Eq, S: Default, O: Send + 'static> ProcessContext<'_, K, S, O> {
     /// The key.
     pub fn key(&self) -> &K {
         self.key
     }
 
-    /// The key's state.
+    /// The key's state. Asking for it is what makes a key take memory.
     pub fn state(&mut self) -> &mut S {
-        self.cleared = false;
-        &mut self.entry.state
+        self.entry.state.get_or_insert_default()
     }
 
     /// Forgets the key's state; the key takes no memory once it has no timers either.
     pub fn clear(&mut self) {
-        self.entry.state = S::default();
-        self.cleared = true;
+        self.entry.state = None;
     }
 
     /// Emits a row.
@@ -107,26 +156,36 @@ impl<K: Clone, S: Default, O: Send + 'static> ProcessContext<'_, K, S, O> {
         self.output.now()
     }
 
-    /// The event time that the stream has reached.
+    /// The event time that the stream has reached; [`Timestamp::MAX`] once the input has ended.
     pub fn watermark(&self) -> Timestamp {
         self.clocks.watermark
     }
 
-    /// Registers a timer; the same timer registered twice comes up once. An event-time timer that lies
-    /// behind the watermark comes up at the next watermark.
+    /// Registers a timer; the same timer registered twice comes up once.
+    ///
+    /// A timer that is due already comes up all the same: in event time straight after this call and before
+    /// the key's next row, in processing time at the next tick. When the input ends every event-time timer
+    /// comes up, and every one that is set then, so a timer that sets itself again and again has to stop
+    /// when [`watermark`](ProcessContext::watermark) is [`Timestamp::MAX`]; otherwise the query fails with
+    /// [`OperatorError::Limit`]. Processing-time timers do not come up after the end of the input.
     pub fn set_timer(&mut self, timer: Timer) {
-        if !self.entry.timers.contains(&timer) {
-            self.entry.timers.push(timer);
-            self.clocks.index(timer, self.key.clone());
-            if let Timer::Processing(time) = timer {
-                self.output.wake_at(time);
-            }
+        let Err(at) = self.entry.timers.binary_search(&timer) else { return };
+        self.entry.timers.insert(at, timer);
+        self.clocks.add(timer, self.hash, self.key.clone());
+        if let Timer::Processing(time) = timer {
+            self.output.wake_at(time);
+        }
+        if let Some(from) = self.timer {
+            self.clocks.count_chained(from, timer, self.output.now());
         }
     }
 
     /// Cancels a timer, if it was registered.
     pub fn cancel_timer(&mut self, timer: Timer) {
-        self.entry.timers.retain(|held| *held != timer);
+        if let Ok(at) = self.entry.timers.binary_search(&timer) {
+            self.entry.timers.remove(at);
+            self.clocks.cancel(timer, self.hash, self.key);
+        }
     }
 }
 
@@ -143,46 +202,88 @@ pub struct KeyedProcess<T, K: Key, P: Process<K, T>, F> {
 impl<T, K: Key, P: Process<K, T>, F: FnMut(&T) -> K> KeyedProcess<T, K, P, F> {
     /// `key` reads a row's key.
     pub fn new(key: F, process: P) -> Self {
-        let clocks =
-            Clocks { event: Timers::default(), processing: Timers::default(), watermark: Timestamp::MIN };
+        let clocks = Clocks {
+            event: KeyTimers::default(),
+            processing: KeyTimers::default(),
+            watermark: Timestamp::MIN,
+            allowance: None,
+        };
         KeyedProcess { key, process, entries: KeyedState::new("process"), clocks, rows: PhantomData }
     }
 
+    /// Runs the user's function with the key's entry, which is kept only while there is something in it.
     fn call(
         &mut self,
+        hash: u64,
         key: &K,
         timer: Option<Timer>,
         output: &mut Output<Rows<P::Out>>,
         run: impl FnOnce(&mut P, &mut ProcessContext<'_, K, P::State, P::Out>) -> Result<()>,
     ) -> Result<()> {
-        let hash = hash_of(key);
-        let entry =
-            self.entries.entry(hash, key, || Entry { state: P::State::default(), timers: Vec::new() });
+        let mut fresh = Entry { state: None, timers: Vec::new() };
+        let (entry, held) = match self.entries.get_mut(hash, key) {
+            Some(entry) => (entry, true),
+            None => (&mut fresh, false),
+        };
         if let Some(timer) = timer {
-            entry.timers.retain(|held| *held != timer);
+            let Ok(at) = entry.timers.binary_search(&timer) else { return Ok(()) };
+            entry.timers.remove(at);
         }
-        let mut context =
-            ProcessContext { key, entry, clocks: &mut self.clocks, output, cleared: false };
-        run(&mut self.process, &mut context)?;
-        if context.cleared && context.entry.timers.is_empty() {
-            self.entries.remove(hash, key);
+        let clocks = &mut self.clocks;
+        run(&mut self.process, &mut ProcessContext { key, hash, entry, clocks, output, timer })?;
+        match (held, entry.is_empty()) {
+            (true, true) => {
+                self.entries.remove(hash, key);
+            }
+            (false, false) => {
+                self.entries.entry(hash, key, || fresh);
+            }
+            _ => {}
         }
         Ok(())
     }
 
-    fn fire(&mut self, event_time: bool, output: &mut Output<Rows<P::Out>>) -> Result<Progress> {
-        let now = if event_time { self.clocks.watermark } else { output.now() };
+    fn on_timer(
+        &mut self,
+        (timer, hash, key): (Timer, u64, K),
+        output: &mut Output<Rows<P::Out>>,
+    ) -> Result<()> {
+        self.call(hash, &key, Some(timer), output, |process, context| process.on_timer(timer, context))?;
+        if self.clocks.allowance == Some(0) {
+            return Err(OperatorError::Limit(
+                "timers go on setting timers that are due at once; a timer has to set later ones, and none when \
+                 the input has ended (the watermark is then Timestamp::MAX)"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Lets the event-time timers come up that a call set behind the watermark. They do not wait for the
+    /// next watermark: after a restart that would be the one announced again, and results would differ.
+    fn catch_up(&mut self, output: &mut Output<Rows<P::Out>>) -> Result<()> {
+        while let Some(due) = self.clocks.pop_event() {
+            self.on_timer(due, output)?;
+        }
+        Ok(())
+    }
+
+    fn ask_for_tick(&self, output: &mut Output<Rows<P::Out>>) {
+        if let Some(next) = self.clocks.processing.first() {
+            output.wake_at(next);
+        }
+    }
+
+    fn fire_event(&mut self, output: &mut Output<Rows<P::Out>>) -> Result<Progress> {
         for _ in 0..FIRINGS_PER_CALL {
             if output.is_full() {
                 return Ok(Progress::Again);
             }
-            let timers = if event_time { &mut self.clocks.event } else { &mut self.clocks.processing };
-            let Some((time, key)) = timers.pop_due(now) else { return Ok(Progress::Done) };
-            let timer = if event_time { Timer::Event(time) } else { Timer::Processing(time) };
-            let set = self.entries.get(hash_of(&key), &key).is_some_and(|entry| entry.timers.contains(&timer));
-            if set {
-                self.call(&key, Some(timer), output, |process, context| process.on_timer(timer, context))?;
-            }
+            let Some(due) = self.clocks.pop_event() else {
+                self.clocks.allowance = None;
+                return Ok(Progress::Done);
+            };
+            self.on_timer(due, output)?;
         }
         Ok(Progress::Again)
     }
@@ -199,14 +300,16 @@ where
         while !output.is_full() {
             let Some(row) = input.next() else { break };
             let key = (self.key)(&row);
-            self.call(&key, None, output, |process, context| process.on_row(row, context))?;
+            self.call(hash_of(&key), &key, None, output, |process, context| process.on_row(row, context))?;
+            self.catch_up(output)?;
+            self.clocks.allowance = None;
         }
         Ok(())
     }
 
     fn watermark(&mut self, watermark: Timestamp, output: &mut Output<Rows<P::Out>>) -> Result<Progress> {
         self.clocks.watermark = watermark;
-        let progress = self.fire(true, output)?;
+        let progress = self.fire_event(output)?;
         if progress == Progress::Done {
             output.emit_watermark(watermark);
         }
@@ -214,11 +317,19 @@ where
     }
 
     fn tick(&mut self, output: &mut Output<Rows<P::Out>>) -> Result<Progress> {
-        let progress = self.fire(false, output)?;
-        if let Some(next) = self.clocks.processing.first() {
-            output.wake_at(next);
+        for _ in 0..FIRINGS_PER_CALL {
+            if output.is_full() {
+                return Ok(Progress::Again);
+            }
+            let Some(due) = self.clocks.pop_processing(output.now()) else {
+                self.clocks.allowance = None;
+                self.ask_for_tick(output);
+                return Ok(Progress::Done);
+            };
+            self.on_timer(due, output)?;
+            self.catch_up(output)?;
         }
-        Ok(progress)
+        Ok(Progress::Again)
     }
 
     fn snapshot(&mut self) -> Result<Snapshot> {
@@ -228,19 +339,18 @@ where
     fn restore(&mut self, restore: Restore<'_>, output: &mut Output<Rows<P::Out>>) -> Result<()> {
         self.entries.restore(restore)?;
         for (key, entry) in self.entries.iter() {
+            let hash = hash_of(key);
             for timer in &entry.timers {
-                self.clocks.index(*timer, key.clone());
+                self.clocks.add(*timer, hash, key.clone());
             }
         }
-        if let Some(next) = self.clocks.processing.first() {
-            output.wake_at(next);
-        }
+        self.ask_for_tick(output);
         Ok(())
     }
 
     /// All event-time timers come up, as if the watermark had reached the end of time.
     fn finish(&mut self, output: &mut Output<Rows<P::Out>>) -> Result<Progress> {
         self.clocks.watermark = Timestamp::MAX;
-        self.fire(true, output)
+        self.fire_event(output)
     }
 }

@@ -42,9 +42,21 @@ impl Timestamp {
     /// If `size` is shorter than a microsecond; window builders check it first.
     #[must_use]
     pub fn window_start(self, size: Duration) -> Timestamp {
+        self.window(size).0
+    }
+
+    /// The start and the end of the fixed window of [`Timestamp::window_start`]. Each is cut off at the
+    /// bounds of time by itself, so that the end is right also where the start is not to be had. A window
+    /// that reaches to [`Timestamp::MAX`] holds it, since nothing is after it.
+    ///
+    /// # Panics
+    /// As for [`Timestamp::window_start`].
+    #[must_use]
+    pub fn window(self, size: Duration) -> (Timestamp, Timestamp) {
         let size = micros(size);
         assert!(size > 0, "a window is at least one microsecond long");
-        Timestamp(self.0.saturating_sub(self.0.rem_euclid(size)))
+        let past = self.0.rem_euclid(size);
+        (Timestamp(self.0.saturating_sub(past)), Timestamp(self.0.saturating_add(size - past)))
     }
 }
 
@@ -73,5 +85,15 @@ mod tests {
         assert_eq!(Timestamp(1_999_999).window_start(second), Timestamp(1_000_000));
         assert_eq!(Timestamp(-1).window_start(second), Timestamp(-1_000_000));
         assert_eq!(Timestamp::MIN.window_start(second), Timestamp::MIN);
+    }
+
+    #[test]
+    fn windows_at_the_bounds_of_time_are_cut_off_and_meet_without_overlap() {
+        for size in [Duration::from_micros(7), Duration::from_secs(10), Duration::MAX] {
+            let (start, end) = Timestamp::MIN.window(size);
+            assert_eq!(start, Timestamp::MIN);
+            assert_eq!(end.window(size).0, end, "the next window begins where the first one ends");
+            assert_eq!(Timestamp::MAX.window(size).1, Timestamp::MAX);
+        }
     }
 }

@@ -36,6 +36,13 @@ impl<L: Batch, R: Batch> Batch for Side<L, R> {
     fn seal((): &mut ()) -> Option<Self> {
         None
     }
+
+    fn take(&mut self) -> Option<Self> {
+        match self {
+            Side::Left(batch) => batch.take().map(Side::Left),
+            Side::Right(batch) => batch.take().map(Side::Right),
+        }
+    }
 }
 
 /// The contract of [`Operator`] with two inputs of different types. Order is kept within an input and not

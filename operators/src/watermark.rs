@@ -13,37 +13,49 @@ use std::time::Duration;
 const TABLE: &str = "max-event-time";
 
 /// Passes rows on and emits the watermark "largest event time seen minus a delay", as Spark's
-/// `withWatermark`. Watermarks from upstream are replaced by this one.
+/// `withWatermark`. Watermarks from upstream are replaced by this one, save [`Timestamp::MAX`], the end of
+/// the input: it is passed on, and is the last. The end is not part of a snapshot, so that a query that is
+/// started again may find more input.
 #[derive(Debug, Clone)]
 pub struct AssignWatermark<F> {
     event_time: F,
     delay: Duration,
     largest: Timestamp,
+    ended: bool,
 }
 
 impl<F> AssignWatermark<F> {
     /// `event_time` reads a row's time; rows up to `delay` behind the largest time are still in time.
     pub fn new(event_time: F, delay: Duration) -> Self {
-        AssignWatermark { event_time, delay, largest: Timestamp::MIN }
+        AssignWatermark { event_time, delay, largest: Timestamp::MIN, ended: false }
+    }
+}
+
+impl<F> AssignWatermark<F> {
+    /// What the rows so far promise; never the end of time, whatever times they bear.
+    fn promise(&self) -> Timestamp {
+        self.largest.minus(self.delay).min(Timestamp(Timestamp::MAX.0 - 1))
     }
 }
 
 impl<T: Send + 'static, F: FnMut(&T) -> Timestamp + Send> Operator<Rows<T>, Rows<T>> for AssignWatermark<F> {
     fn process(&mut self, input: &mut Rows<T>, output: &mut Output<Rows<T>>) -> Result<()> {
-        let before = self.largest;
+        let before = self.promise();
         let room = output.room();
         for row in input.by_ref().take(room) {
             self.largest = self.largest.max((self.event_time)(&row));
             output.push(row);
         }
-        if self.largest > before {
-            output.emit_watermark(self.largest.minus(self.delay));
+        let promise = self.promise();
+        if promise > before && !self.ended {
+            output.emit_watermark(promise);
         }
         Ok(())
     }
 
     fn watermark(&mut self, watermark: Timestamp, output: &mut Output<Rows<T>>) -> Result<Progress> {
         if watermark == Timestamp::MAX {
+            self.ended = true;
             output.emit_watermark(watermark);
         }
         Ok(Progress::Done)
@@ -62,8 +74,8 @@ impl<T: Send + 'static, F: FnMut(&T) -> Timestamp + Send> Operator<Rows<T>, Rows
             let largest: Timestamp = codec::decode(TABLE, chunk)?;
             self.largest = if at == 0 { largest } else { self.largest.min(largest) };
         }
-        if self.largest > Timestamp::MIN {
-            output.emit_watermark(self.largest.minus(self.delay));
+        if self.promise() > Timestamp::MIN {
+            output.emit_watermark(self.promise());
         }
         Ok(())
     }

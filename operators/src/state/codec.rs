@@ -41,7 +41,7 @@ pub fn encode<T: Serialize + ?Sized>(table: &'static str, value: &T, bytes: &mut
 }
 
 /// As [`encode`], for a value that stands for the type `As` when it is read back, such as a slice of
-/// references for a vector.
+/// references for a vector. On an error `bytes` are as they were.
 ///
 /// # Errors
 /// [`OperatorError::Encode`] if the value refuses to be serialised.
@@ -50,10 +50,12 @@ pub fn encode_as<As: ?Sized, T: Serialize + ?Sized>(
     value: &T,
     bytes: &mut Vec<u8>,
 ) -> Result<()> {
+    let before = bytes.len();
     bytes.push(VERSION);
-    let start = std::mem::take(bytes);
-    *bytes = postcard::to_extend(&(type_label::<As>(), value), start)
-        .map_err(|error| OperatorError::Encode { table, cause: error.to_string() })?;
+    if let Err(error) = postcard::to_io(&(type_label::<As>(), value), &mut *bytes) {
+        bytes.truncate(before);
+        return Err(OperatorError::Encode { table, cause: error.to_string() });
+    }
     Ok(())
 }
 
@@ -89,7 +91,24 @@ mod tests {
     #[test]
     fn labels_have_no_paths() {
         assert_eq!(type_label::<Vec<(u32, Option<String>)>>(), "Vec<(u32, Option<String>)>");
-        assert_eq!(type_label::<HashMap<&'static str, [crate::Timestamp; 2]>>(), "HashMap<&str, [Timestamp; 2]>");
+        assert_eq!(
+            type_label::<HashMap<&'static str, [crate::Timestamp; 2]>>(),
+            "HashMap<&str, [Timestamp; 2]>"
+        );
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_encoded_leaves_the_bytes_as_they_were() {
+        struct Stubborn;
+        impl Serialize for Stubborn {
+            fn serialize<S: serde::Serializer>(&self, _: S) -> std::result::Result<S::Ok, S::Error> {
+                Err(serde::ser::Error::custom("no"))
+            }
+        }
+        let mut bytes = vec![1, 2, 3];
+        let error = encode("t", &(7u64, Stubborn), &mut bytes).unwrap_err();
+        assert!(error.to_string().contains("table `t`"), "{error}");
+        assert_eq!(bytes, [1, 2, 3]);
     }
 
     #[test]

@@ -1,49 +1,67 @@
 //! The keyed state table.
 
 use super::codec;
-use crate::error::Result;
+use super::index::Index;
+use crate::error::{OperatorError, Result};
 use crate::key::{Key, Value, hash_of};
 use crate::limits::PAGE_ENTRIES;
 use crate::snapshot::{EncodeChunk, Restore, TableSnapshot};
-use hashbrown::HashTable;
 use std::sync::Arc;
 
 /// One value for each key, with snapshots whose cost is proportional to what changed.
 ///
+/// # Panics
+/// If one instance holds 2^32 keys.
+///
 /// # Cost
-/// A look-up is one hash probe and one page access. A write also marks the page and, the first time after
-/// a snapshot while the background writer still holds the page, copies its [`PAGE_ENTRIES`] entries.
-/// [`KeyedState::snapshot`] clones one pointer for each changed page.
+/// A look-up is one hash probe and one page access. The first write to a page after a snapshot also takes
+/// the page back from the background writer, which copies its [`PAGE_ENTRIES`] entries if the writer still
+/// holds it; later writes are plain. [`KeyedState::snapshot`] makes one shared pointer for each changed page.
 #[derive(Debug)]
 pub struct KeyedState<K, V> {
     table: &'static str,
-    index: HashTable<Slot>,
-    pages: Vec<Arc<Page<K, V>>>,
-    dirty: Vec<bool>,
-    dirty_pages: Vec<u32>,
+    index: Index,
+    pages: Vec<Page<K, V>>,
+    /// The pages that are ours alone, except those that a restore filled.
+    changed: Vec<u32>,
     free: Vec<u32>,
     full: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    hash: u64,
-    number: u32,
+type Entries<K, V> = Vec<Option<(K, V)>>;
+
+#[derive(Debug)]
+enum Page<K, V> {
+    /// Changed since the last snapshot: ours alone, so that writing it takes no atomic operation.
+    Own(Entries<K, V>),
+    /// As it was at the last snapshot: the background writer may hold it as well.
+    Shared(Arc<Chunk<K, V>>),
 }
 
-#[derive(Debug, Clone)]
-struct Page<K, V> {
+impl<K, V> Page<K, V> {
+    #[inline]
+    fn entries(&self) -> &[Option<(K, V)>] {
+        match self {
+            Page::Own(entries) => entries,
+            Page::Shared(chunk) => &chunk.entries,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Chunk<K, V> {
     table: &'static str,
-    entries: Vec<Option<(K, V)>>,
+    entries: Entries<K, V>,
 }
 
-impl<K: Key, V: Value> EncodeChunk for Page<K, V> {
+impl<K: Key, V: Value> EncodeChunk for Chunk<K, V> {
     fn encode(&self, bytes: &mut Vec<u8>) -> Result<()> {
         let held: Vec<&(K, V)> = self.entries.iter().flatten().collect();
         codec::encode_as::<Vec<(K, V)>, _>(self.table, &held, bytes)
     }
 }
 
+#[inline]
 fn place(number: u32) -> (usize, usize) {
     (number as usize / PAGE_ENTRIES, number as usize % PAGE_ENTRIES)
 }
@@ -54,10 +72,9 @@ impl<K: Key, V: Value> KeyedState<K, V> {
     pub fn new(table: &'static str) -> Self {
         KeyedState {
             table,
-            index: HashTable::new(),
+            index: Index::new(),
             pages: Vec::new(),
-            dirty: Vec::new(),
-            dirty_pages: Vec::new(),
+            changed: Vec::new(),
             free: Vec::new(),
             full: true,
         }
@@ -70,22 +87,22 @@ impl<K: Key, V: Value> KeyedState<K, V> {
 
     /// Whether no key is held.
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
+        self.len() == 0
     }
 
     #[inline]
     fn find(&self, hash: u64, key: &K) -> Option<u32> {
-        let pages = &self.pages;
-        self.index.find(hash, |slot| slot.hash == hash && holds(pages, slot.number, key)).map(|slot| slot.number)
+        self.index.find(hash, |number| holds(&self.pages, number, key))
     }
 
     /// The value of a key. `hash` is [`hash_of`] the key.
     pub fn get(&self, hash: u64, key: &K) -> Option<&V> {
         let (page, at) = place(self.find(hash, key)?);
-        self.pages[page].entries[at].as_ref().map(|(_, value)| value)
+        self.pages[page].entries()[at].as_ref().map(|(_, value)| value)
     }
 
     /// The value of a key, to be changed.
+    #[inline]
     pub fn get_mut(&mut self, hash: u64, key: &K) -> Option<&mut V> {
         let number = self.find(hash, key)?;
         Some(self.value_mut(number))
@@ -94,107 +111,132 @@ impl<K: Key, V: Value> KeyedState<K, V> {
     /// The value of a key, made by `default` if the key is new.
     #[inline]
     pub fn entry(&mut self, hash: u64, key: &K, default: impl FnOnce() -> V) -> &mut V {
-        match self.find(hash, key) {
-            Some(number) => self.value_mut(number),
-            None => {
-                let number = self.insert(hash, key.clone(), default());
-                self.value_mut(number)
-            }
-        }
+        let number = match self.find(hash, key) {
+            Some(number) => number,
+            None => self.insert(hash, key.clone(), default()),
+        };
+        self.value_mut(number)
     }
 
     #[inline]
     fn value_mut(&mut self, number: u32) -> &mut V {
         let (page, at) = place(number);
-        self.mark(page);
-        let entry = &mut Arc::make_mut(&mut self.pages[page]).entries[at];
+        let entry = &mut self.own(page)[at];
         &mut entry.as_mut().expect("invariant: the index points at filled slots").1
     }
 
+    /// The entries of a page, to be changed.
     #[inline]
-    fn mark(&mut self, page: usize) {
-        if !self.dirty[page] {
-            self.dirty[page] = true;
-            self.dirty_pages.push(page as u32);
+    fn own(&mut self, page: usize) -> &mut Entries<K, V> {
+        if matches!(self.pages[page], Page::Shared(_)) {
+            self.take_back(page);
+        }
+        match &mut self.pages[page] {
+            Page::Own(entries) => entries,
+            Page::Shared(_) => unreachable!("it was taken back"),
+        }
+    }
+
+    /// Makes a shared page ours, without a copy if the background writer is done with it.
+    #[cold]
+    #[inline(never)]
+    fn take_back(&mut self, page: usize) {
+        if let Page::Shared(chunk) = std::mem::replace(&mut self.pages[page], Page::Own(Vec::new())) {
+            let entries = Arc::try_unwrap(chunk).map_or_else(
+                |chunk| {
+                    let mut copy = Vec::with_capacity(PAGE_ENTRIES);
+                    copy.extend_from_slice(&chunk.entries);
+                    copy
+                },
+                |chunk| chunk.entries,
+            );
+            self.pages[page] = Page::Own(entries);
+            self.changed.push(page as u32);
         }
     }
 
     fn insert(&mut self, hash: u64, key: K, value: V) -> u32 {
         let number = self.free.pop().unwrap_or_else(|| self.grow());
         let (page, at) = place(number);
-        self.mark(page);
-        let entries = &mut Arc::make_mut(&mut self.pages[page]).entries;
+        let entries = self.own(page);
         if at == entries.len() {
             entries.push(Some((key, value)));
         } else {
             entries[at] = Some((key, value));
         }
-        self.index.insert_unique(hash, Slot { hash, number }, |slot| slot.hash);
+        self.index.insert(hash, number);
         number
     }
 
     /// The number of a slot never used before: the end of the last page, or of a new one.
     fn grow(&mut self) -> u32 {
-        if self.pages.last().is_none_or(|page| page.entries.len() == PAGE_ENTRIES) {
-            let entries = Vec::with_capacity(PAGE_ENTRIES);
-            self.pages.push(Arc::new(Page { table: self.table, entries }));
-            self.dirty.push(false);
+        if self.pages.last().is_none_or(|page| page.entries().len() == PAGE_ENTRIES) {
+            self.changed.push(self.pages.len() as u32);
+            self.pages.push(Page::Own(Vec::with_capacity(PAGE_ENTRIES)));
         }
         let last = self.pages.len() - 1;
-        let number = last * PAGE_ENTRIES + self.pages[last].entries.len();
+        let number = last * PAGE_ENTRIES + self.pages[last].entries().len();
         u32::try_from(number).expect("invariant: fewer than 2^32 keys in one instance")
     }
 
     /// Forgets a key and returns its value.
     pub fn remove(&mut self, hash: u64, key: &K) -> Option<V> {
         let pages = &self.pages;
-        let found = self
-            .index
-            .find_entry(hash, |slot| slot.hash == hash && holds(pages, slot.number, key))
-            .ok()?;
-        let number = found.remove().0.number;
-        let (page, at) = place(number);
-        self.mark(page);
+        let number = self.index.remove(hash, |number| holds(pages, number, key))?;
         self.free.push(number);
-        Arc::make_mut(&mut self.pages[page]).entries[at].take().map(|(_, value)| value)
+        let (page, at) = place(number);
+        self.own(page)[at].take().map(|(_, value)| value)
     }
 
     /// All entries, in slab order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.pages.iter().flat_map(|page| page.entries.iter().flatten()).map(|(key, value)| (key, value))
+        self.pages.iter().flat_map(|page| page.entries().iter().flatten()).map(|(key, value)| (key, value))
     }
 
     /// The pages that changed since the last call; all of them the first time.
+    ///
+    /// The chunks of a snapshot stay part of the table's contents whatever becomes of their epoch: the next
+    /// snapshot does not repeat them.
     pub fn snapshot(&mut self) -> TableSnapshot {
         let full = std::mem::replace(&mut self.full, false);
-        let dirty = std::mem::take(&mut self.dirty_pages);
-        for &page in &dirty {
-            self.dirty[page as usize] = false;
-        }
-        let numbers: Vec<u32> = if full { (0..self.pages.len() as u32).collect() } else { dirty };
-        let chunks = numbers
-            .into_iter()
-            .map(|page| {
-                let shared: Arc<dyn EncodeChunk> = Arc::clone(&self.pages[page as usize]) as _;
-                (page, shared)
-            })
-            .collect();
+        let changed = std::mem::take(&mut self.changed);
+        let numbers: Vec<u32> = if full { (0..self.pages.len() as u32).collect() } else { changed };
+        let chunks = numbers.into_iter().map(|page| (page, self.share(page) as _)).collect();
         TableSnapshot { table: self.table, full, chunks }
+    }
+
+    fn share(&mut self, page: u32) -> Arc<Chunk<K, V>> {
+        let page = &mut self.pages[page as usize];
+        let chunk = match page {
+            Page::Own(entries) => Arc::new(Chunk { table: self.table, entries: std::mem::take(entries) }),
+            Page::Shared(chunk) => Arc::clone(chunk),
+        };
+        *page = Page::Shared(Arc::clone(&chunk));
+        chunk
     }
 
     /// Fills the empty table with the entries of an image whose keys this instance owns.
     ///
     /// # Errors
-    /// [`crate::OperatorError::Decode`] if the image holds other types.
+    /// [`OperatorError::Decode`] if the image holds other types, or two entries for one key: then the key
+    /// loses a part of itself when it is serialised.
+    ///
+    /// # Panics
+    /// If the table is not empty.
     pub fn restore(&mut self, restore: Restore<'_>) -> Result<()> {
         assert!(self.is_empty(), "state is restored once, before anything else");
         for chunk in restore.image.chunks(self.table) {
             let entries: Vec<(K, V)> = codec::decode(self.table, chunk)?;
             for (key, value) in entries {
                 let hash = hash_of(&key);
-                if restore.instance.owns(hash) {
-                    self.insert(hash, key, value);
+                if !restore.instance.owns(hash) {
+                    continue;
                 }
+                if self.find(hash, &key).is_some() {
+                    let cause = "it holds two entries for one key".to_owned();
+                    return Err(OperatorError::Decode { table: self.table.to_owned(), cause });
+                }
+                self.insert(hash, key, value);
             }
         }
         self.full = true;
@@ -203,9 +245,9 @@ impl<K: Key, V: Value> KeyedState<K, V> {
 }
 
 #[inline]
-fn holds<K: PartialEq, V>(pages: &[Arc<Page<K, V>>], number: u32, key: &K) -> bool {
+fn holds<K: PartialEq, V>(pages: &[Page<K, V>], number: u32, key: &K) -> bool {
     let (page, at) = place(number);
-    pages[page].entries[at].as_ref().is_some_and(|(held, _)| held == key)
+    pages[page].entries()[at].as_ref().is_some_and(|(held, _)| held == key)
 }
 
 #[cfg(test)]

@@ -44,7 +44,8 @@ where
             let (rows, state) = self.open.entry(hash, &key, || (0, self.aggregate.init()));
             self.aggregate.add(state, row);
             *rows += 1;
-            if *rows == self.size.get() {
+            // A restored window may hold more, if the query was restarted with a smaller size.
+            if *rows >= self.size.get() {
                 let result = self.aggregate.result(state);
                 self.open.remove(hash, &key);
                 output.push((key, result));

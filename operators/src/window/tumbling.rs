@@ -3,7 +3,7 @@
 use super::Windowed;
 use crate::aggregate::Aggregate;
 use crate::batch::Rows;
-use crate::error::Result;
+use crate::error::{OperatorError, Result};
 use crate::key::{Key, hash_of};
 use crate::limits::FIRINGS_PER_CALL;
 use crate::operator::{Operator, Progress};
@@ -11,6 +11,7 @@ use crate::output::Output;
 use crate::snapshot::{Restore, Snapshot};
 use crate::state::{KeyedState, Timers};
 use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Tumbling<F> {
 }
 
 impl<F> Tumbling<F> {
+    /// Windows of `size`, in whole microseconds.
+    ///
     /// # Panics
     /// If `size` is shorter than a microsecond.
     pub fn new(size: Duration, event_time: F) -> Self {
@@ -30,15 +33,25 @@ impl<F> Tumbling<F> {
     }
 }
 
+/// A window that has rows. The end is kept too, so that windows which were open when the query was stopped
+/// keep it if the query is restarted with another size.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Open<S> {
+    start: Timestamp,
+    end: Timestamp,
+    state: S,
+}
+
 /// Aggregates each key's rows by window and emits a window once, when the watermark reaches its end.
-/// Rows of a window already emitted are late: dropped and counted.
+/// Rows of a window already emitted are late: dropped and counted. Windows that close together are emitted
+/// in the order of their ends; windows with the same end in no order that outlives a restart.
 #[derive(Debug)]
 pub struct TumblingWindow<T, K: Key, A: Aggregate<T>, F, E> {
     key: F,
     window: Tumbling<E>,
     aggregate: A,
-    /// The open windows of a key, by start; a handful at most, so a vector.
-    open: KeyedState<K, Vec<(Timestamp, A::State)>>,
+    /// The open windows of a key by start: a handful, of which the first is the next to close.
+    open: KeyedState<K, Vec<Open<A::State>>>,
     /// Keys by the end of an open window.
     ends: Timers<K>,
     watermark: Timestamp,
@@ -70,17 +83,20 @@ impl<T, K: Key, A: Aggregate<T>, F, E> TumblingWindow<T, K, A, F, E> {
             }
             let Some((end, key)) = self.ends.pop_due(until) else { return Ok(Progress::Done) };
             let hash = hash_of(&key);
-            let windows =
-                self.open.get_mut(hash, &key).expect("invariant: an indexed window is open");
-            let at = windows
-                .iter()
-                .position(|(start, _)| start.plus(self.window.size) == end)
-                .expect("invariant: an indexed window is open");
-            let (start, state) = windows.swap_remove(at);
-            if windows.is_empty() {
+            let found = self.open.get_mut(hash, &key).and_then(|windows| {
+                let at = windows.iter().position(|window| window.end == end)?;
+                Some((windows.remove(at), windows.is_empty()))
+            });
+            let Some((window, last)) = found else {
+                return Err(OperatorError::User(
+                    "a key is not equal to itself: see its Eq and Hash".to_owned(),
+                ));
+            };
+            if last {
                 self.open.remove(hash, &key);
             }
-            output.push(Windowed { key, start, end, value: self.aggregate.result(&state) });
+            let value = self.aggregate.result(&window.state);
+            output.push(Windowed { key, start: window.start, end, value });
         }
         Ok(Progress::Again)
     }
@@ -94,26 +110,22 @@ where
     F: FnMut(&T) -> K + Send,
     E: FnMut(&T) -> Timestamp + Send,
 {
-    fn process(
-        &mut self,
-        input: &mut Rows<T>,
-        output: &mut Output<Rows<Windowed<K, A::Out>>>,
-    ) -> Result<()> {
+    fn process(&mut self, input: &mut Rows<T>, output: &mut Output<Rows<Windowed<K, A::Out>>>) -> Result<()> {
         for row in input {
-            let start = (self.window.event_time)(&row).window_start(self.window.size);
-            let end = start.plus(self.window.size);
+            let (start, end) = (self.window.event_time)(&row).window(self.window.size);
             if end <= self.watermark {
                 output.count_late(1);
                 continue;
             }
             let key = (self.key)(&row);
             let windows = self.open.entry(hash_of(&key), &key, Vec::new);
-            let at = windows.iter().position(|(held, _)| *held == start).unwrap_or_else(|| {
-                windows.push((start, self.aggregate.init()));
+            let held = windows.binary_search_by_key(&(start, end), |window| (window.start, window.end));
+            let at = held.unwrap_or_else(|at| {
+                windows.insert(at, Open { start, end, state: self.aggregate.init() });
                 self.ends.add(end, key);
-                windows.len() - 1
+                at
             });
-            self.aggregate.add(&mut windows[at].1, row);
+            self.aggregate.add(&mut windows[at].state, row);
         }
         Ok(())
     }
@@ -142,8 +154,8 @@ where
     ) -> Result<()> {
         self.open.restore(restore)?;
         for (key, windows) in self.open.iter() {
-            for (start, _) in windows {
-                self.ends.add(start.plus(self.window.size), key.clone());
+            for window in windows {
+                self.ends.add(window.end, key.clone());
             }
         }
         Ok(())

@@ -1,0 +1,26 @@
+//! Every size limit of this crate, in one place.
+
+use std::time::Duration;
+
+/// Instances a sink without a limit of its own may be split into: the largest parallelism of a query.
+pub const PARALLELISM: usize = lotic_operators::limits::KEY_GROUPS as usize;
+/// Rows [`crate::Ingress::push_all`] puts in before it tells the source: bounds how long a row of a long
+/// iterator waits for its neighbours.
+pub const PUSH_ROWS: usize = 64;
+/// Rows an unpaced rate source without a limit plans for one micro-batch at most.
+pub const UNPACED_BATCH_ROWS: u64 = 1 << 20;
+/// Bytes a file sink collects before it hands them to the operating system.
+pub const FILE_BUFFER_BYTES: usize = 64 * 1024;
+/// In-progress files of one epoch and instance that failed attempts may leave behind.
+pub const FILE_ATTEMPTS: u32 = 1000;
+/// Bytes a socket source asks the operating system for in one read.
+pub const SOCKET_READ_BYTES: usize = 64 * 1024;
+/// Bytes of complete lines a socket source reads ahead of the query to plan a micro-batch.
+pub const SOCKET_AHEAD_BYTES: usize = 4 << 20;
+/// Bytes of the longest line a socket source accepts unless it is told otherwise.
+pub const SOCKET_LINE_BYTES: usize = 1 << 20;
+/// How long a poll of a socket source waits for data.
+pub const SOCKET_POLL_WAIT: Duration = Duration::from_millis(50);
+
+const _: () = assert!(PUSH_ROWS >= 1, "a push that takes nothing can never make progress");
+const _: () = assert!(SOCKET_READ_BYTES <= SOCKET_AHEAD_BYTES, "one read must fit the read-ahead");

@@ -1,0 +1,287 @@
+//! The checkpoint writer: a thread beside the data path that encodes snapshots, finishes what sinks
+//! prepare, appends to the log and commits.
+//!
+//! It takes its jobs in order, which is what makes an actor's epochs arrive in order.
+
+use super::ActorId;
+use super::assemble::{Assembler, Part};
+use super::coordinator::Event;
+use super::log::{Compaction, Log};
+use super::record::{Handle, InstanceDelta, Plan, TableDelta};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::query::Mode;
+use crate::runtime::threads;
+use crossbeam::channel;
+use lotic_connectors::{Committer, Prepare};
+use lotic_operators::{Epoch, Instance, Snapshot};
+use std::collections::BTreeMap;
+use std::thread::JoinHandle;
+
+/// How often a commit is tried before the query fails with its cause.
+const COMMIT_ATTEMPTS: usize = 3;
+
+/// What the data path and the coordinator ask of the writer.
+pub(crate) enum Job {
+    /// An actor's snapshots of an epoch.
+    Snapshot { actor: ActorId, epoch: Epoch, operators: Vec<OperatorSnapshot>, prepare: Option<(String, Prepare)> },
+    /// A micro-batch's planned ends.
+    Plan(Plan),
+    /// All parts of the epoch are there: make it durable.
+    Persist { epoch: Epoch, mode: Mode },
+    /// The epoch is durable: commit the sinks.
+    Commit(Epoch),
+    /// A compaction has ended, with the size of the base.
+    Compacted(Result<u64>),
+    /// Nothing follows.
+    Close,
+}
+
+/// The snapshot of one operator instance.
+pub(crate) struct OperatorSnapshot {
+    pub(crate) operator: String,
+    pub(crate) instance: Instance,
+    pub(crate) snapshot: Snapshot,
+}
+
+/// What the writer tells the coordinator.
+pub(crate) enum Written {
+    /// Something for the state machine.
+    Event(Event),
+    /// The size of a checkpoint.
+    Bytes { epoch: Epoch, bytes: u64 },
+    /// The query has to end.
+    Failed { epoch: Epoch, error: Error },
+}
+
+/// The writer's thread.
+pub(crate) struct Writer {
+    jobs: channel::Sender<Job>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread. `log` is `None` for a query without checkpoints. `tell` must not block.
+    pub(crate) fn start(
+        name: &str,
+        log: Option<Log>,
+        committers: BTreeMap<String, Box<dyn Committer>>,
+        clock: Clock,
+        tell: impl Fn(Written) + Send + 'static,
+    ) -> Result<Writer> {
+        // Unbounded, but never longer than the epochs in flight times the actors.
+        let (jobs, queue) = channel::unbounded();
+        let state = State {
+            log,
+            committers,
+            clock,
+            assembler: Assembler::default(),
+            uncommitted: Vec::new(),
+            base_bytes: 0,
+            compacting: None,
+            jobs: jobs.clone(),
+            tell: Box::new(tell),
+        };
+        let thread = threads::spawn(&format!("lotic-checkpoint-{name}"), move || state.run(queue))?;
+        Ok(Writer { jobs, thread: Some(thread) })
+    }
+
+    /// Where to put jobs.
+    pub(crate) fn jobs(&self) -> channel::Sender<Job> {
+        self.jobs.clone()
+    }
+}
+
+impl Drop for Writer {
+    /// Waits until the jobs so far are done: what was persisted is committed before the query is over.
+    fn drop(&mut self) {
+        let _ = self.jobs.send(Job::Close);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct State {
+    log: Option<Log>,
+    committers: BTreeMap<String, Box<dyn Committer>>,
+    clock: Clock,
+    assembler: Assembler,
+    uncommitted: Vec<(Epoch, Vec<Handle>)>,
+    base_bytes: u64,
+    compacting: Option<JoinHandle<()>>,
+    jobs: channel::Sender<Job>,
+    tell: Box<dyn Fn(Written) + Send>,
+}
+
+impl State {
+    fn run(mut self, queue: channel::Receiver<Job>) {
+        for job in queue {
+            match job {
+                Job::Snapshot { actor, epoch, operators, prepare } => {
+                    self.gather(actor, epoch, operators, prepare);
+                }
+                Job::Plan(plan) => self.plan(plan),
+                Job::Persist { epoch, mode } => self.persist(epoch, mode),
+                Job::Commit(epoch) => self.commit(epoch),
+                Job::Compacted(result) => self.compacted(result),
+                Job::Close => break,
+            }
+        }
+        if let Some(thread) = self.compacting.take() {
+            let _ = thread.join();
+        }
+    }
+
+    fn event(&self, event: Event) {
+        (self.tell)(Written::Event(event));
+    }
+
+    fn gather(
+        &mut self,
+        actor: ActorId,
+        epoch: Epoch,
+        operators: Vec<OperatorSnapshot>,
+        prepare: Option<(String, Prepare)>,
+    ) {
+        let mut part = Part::default();
+        let gathered = (|| -> Result<()> {
+            if self.log.is_some() {
+                for operator in operators {
+                    part.deltas.push(encode(operator)?);
+                }
+            }
+            if let Some((sink, prepare)) = prepare {
+                let bytes = prepare().map_err(|error| Error::from(error).at_operator(&sink))?;
+                part.handles.push(Handle { sink, epoch, bytes });
+            }
+            Ok(())
+        })();
+        match gathered {
+            Ok(()) => {
+                self.assembler.add(epoch, part);
+                self.event(Event::Acknowledged { actor, epoch });
+            }
+            // A change that cannot be written down would be missing from every later checkpoint.
+            Err(error) => (self.tell)(Written::Failed { epoch, error }),
+        }
+    }
+
+    fn plan(&mut self, plan: Plan) {
+        let epoch = plan.epoch;
+        let written = self.log.as_mut().map_or(Ok(0), |log| log.append_plan(plan));
+        match written {
+            Ok(_) => self.event(Event::PlanPersisted(epoch)),
+            Err(error) => {
+                let cause = format!("the plan of the batch could not be written: {error}");
+                (self.tell)(Written::Failed { epoch, error: Error::external(cause).at_epoch(epoch) });
+            }
+        }
+    }
+
+    fn persist(&mut self, epoch: Epoch, mode: Mode) {
+        let record = self.assembler.record(epoch, mode, self.clock.now().time.0);
+        let handles = record.handles.clone();
+        let written = self.log.as_mut().map_or(Ok(0), |log| log.append_checkpoint(record));
+        match written {
+            Ok(bytes) => {
+                self.assembler.persisted(epoch);
+                self.uncommitted.push((epoch, handles));
+                (self.tell)(Written::Bytes { epoch, bytes });
+                self.event(Event::Persisted(epoch));
+                self.compact();
+            }
+            Err(error) => {
+                let place = self.log.as_ref().map(|log| format!("{log:?}")).unwrap_or_default();
+                self.event(Event::PersistFailed {
+                    epoch,
+                    cause: format!("the checkpoint could not be written ({place}): {error}"),
+                });
+            }
+        }
+    }
+
+    fn commit(&mut self, epoch: Epoch) {
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.uncommitted).into_iter().partition(|(of, _)| *of <= epoch);
+        self.uncommitted = later;
+        for handle in due.into_iter().flat_map(|(_, handles)| handles) {
+            if let Err(error) = commit(&mut self.committers, &handle) {
+                (self.tell)(Written::Failed { epoch, error });
+                return;
+            }
+        }
+        self.event(Event::Committed(epoch));
+    }
+
+    fn compact(&mut self) {
+        if self.compacting.is_some() {
+            return;
+        }
+        let Some(log) = self.log.as_mut() else { return };
+        match log.seal(self.base_bytes) {
+            Ok(None) => {}
+            Ok(Some(compaction)) => {
+                let jobs = self.jobs.clone();
+                let run = move || {
+                    let _ = jobs.send(Job::Compacted(Compaction::run(compaction)));
+                };
+                match threads::spawn("lotic-compaction", run) {
+                    Ok(thread) => self.compacting = Some(thread),
+                    Err(error) => tracing::warn!("compaction was put off: {error}"),
+                }
+            }
+            Err(error) => tracing::warn!("compaction was put off: {error}"),
+        }
+    }
+
+    fn compacted(&mut self, result: Result<u64>) {
+        self.compacting = None;
+        match result {
+            Ok(bytes) => self.base_bytes = bytes,
+            Err(error) => tracing::warn!("{error}; the segments are kept and serve on"),
+        }
+    }
+}
+
+fn encode(operator: OperatorSnapshot) -> Result<InstanceDelta> {
+    let mut tables = Vec::with_capacity(operator.snapshot.tables.len());
+    for table in operator.snapshot.tables {
+        let mut chunks = Vec::with_capacity(table.chunks.len());
+        for (number, chunk) in table.chunks {
+            let mut bytes = Vec::new();
+            chunk.encode(&mut bytes).map_err(|error| Error::from(error).at_operator(&operator.operator))?;
+            chunks.push((number, bytes));
+        }
+        tables.push(TableDelta { table: table.table.to_owned(), full: table.full, chunks });
+    }
+    Ok(InstanceDelta {
+        operator: operator.operator,
+        instance: operator.instance.index as u32,
+        parallelism: operator.instance.parallelism as u32,
+        tables,
+    })
+}
+
+/// Commits one handle, trying a few times.
+pub(crate) fn commit(committers: &mut BTreeMap<String, Box<dyn Committer>>, handle: &Handle) -> Result<()> {
+    let Some(committer) = committers.get_mut(&handle.sink) else {
+        return Err(Error::internal(format!("sink `{}` prepared output and has no committer", handle.sink)));
+    };
+    let mut attempt = 1;
+    loop {
+        match committer.commit(handle.epoch, &handle.bytes) {
+            Ok(()) => return Ok(()),
+            Err(error) if attempt >= COMMIT_ATTEMPTS => {
+                return Err(Error::from(error).at_operator(&handle.sink).at_epoch(handle.epoch));
+            }
+            Err(error) => {
+                tracing::warn!("commit of epoch {} in sink `{}`: {error}; trying again", handle.epoch, handle.sink);
+                if let Some(delay) = error.retry_after() {
+                    std::thread::sleep(delay);
+                }
+                attempt += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Every limit of the engine, in one place.
+
+use std::time::Duration;
+
+/// Rows that a channel holds before its producer waits.
+pub const CHANNEL_ROWS: usize = 8 * 1024;
+/// Items that a channel holds before its producer waits.
+pub const CHANNEL_ITEMS: usize = 1024;
+/// Rows that a source returns from one poll.
+pub const POLL_ROWS: usize = 1024;
+/// Items that an actor handles before it yields to its mailbox and its neighbours.
+pub const ITEMS_PER_TURN: usize = 64;
+/// Rows that an actor handles before it yields.
+pub const ROWS_PER_TURN: usize = 4 * 1024;
+/// Epochs that may be open at a time.
+pub const EPOCHS_IN_FLIGHT: usize = 4;
+/// Control messages that an actor's mailbox holds.
+pub const MAILBOX_MESSAGES: usize = 4096;
+/// Consecutive epochs that may fail before the query does.
+pub const FAILED_EPOCHS_TOLERATED: u32 = 3;
+/// How long an epoch may take before it is given up.
+pub const EPOCH_TIMEOUT: Duration = Duration::from_secs(60);
+/// Progress reports kept.
+pub const RECENT_PROGRESS: usize = 100;
+/// Bytes of one frame of the checkpoint log; a larger length on disk is damage.
+pub const FRAME_BYTES: usize = 1 << 30;
+/// Size of a log segment, at least, before it is sealed and compacted.
+pub const SEGMENT_BYTES: u64 = 16 << 20;
+/// Longest wait between two looks at idle sources in micro-batch mode without an interval.
+pub const IDLE_BACKOFF: Duration = Duration::from_millis(10);
+/// Worker threads of a session.
+pub const WORKERS: usize = 64;
+
+const _: () = assert!(POLL_ROWS <= CHANNEL_ROWS, "one poll must fit an empty channel");
+const _: () = assert!(ITEMS_PER_TURN <= CHANNEL_ITEMS, "a turn drains no more than a channel holds");
+const _: () = assert!(EPOCHS_IN_FLIGHT >= 1, "an engine without epochs cannot commit");
+/// Shortest time between two progress reports.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// Shortest time between two ticks of a coordinator.
+pub const TICK: Duration = Duration::from_millis(1);
+/// Rows that an ingress handle holds before a push waits.
+pub const INGRESS_ROWS: usize = 64 * 1024;
+/// Rows that an egress handle holds before the query waits.
+pub const EGRESS_ROWS: usize = 64 * 1024;

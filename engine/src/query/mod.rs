@@ -1,0 +1,140 @@
+//! A running query and its handle.
+
+mod listener;
+pub(crate) mod progress;
+pub(crate) mod shared;
+mod trigger;
+
+pub use listener::{QueryListener, QueryStarted, QueryTerminated};
+pub use progress::{Latency, OperatorProgress, QueryProgress, SourceProgress};
+pub use shared::QueryStatus;
+pub use trigger::{Interval, Mode, Trigger, parse_interval};
+
+use crate::error::{Error, Result};
+use crate::runtime::threads::Threads;
+use shared::Shared;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+/// What the handle asks of the query.
+pub(crate) enum Ask {
+    SetTrigger(Trigger),
+    Stop,
+    /// Say something once all that is there now has been processed and committed.
+    ProcessAvailable(mpsc::Sender<()>),
+}
+
+/// The handle of a running query. Cheap to clone; dropping it does not stop the query, dropping the session
+/// does.
+#[derive(Clone)]
+pub struct StreamingQuery {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) ask: Arc<dyn Fn(Ask) -> Result<()> + Send + Sync>,
+    pub(crate) _threads: Arc<Threads>,
+}
+
+impl std::fmt::Debug for StreamingQuery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StreamingQuery({}, {:?})", self.name(), self.status())
+    }
+}
+
+impl StreamingQuery {
+    /// The id: made when the checkpoint location was first used, the same over restarts.
+    pub fn id(&self) -> String {
+        self.shared.id()
+    }
+
+    /// The name given, or one made from the application's.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// What the query is doing.
+    pub fn status(&self) -> QueryStatus {
+        self.shared.status()
+    }
+
+    /// Whether the query still runs or restarts.
+    pub fn is_active(&self) -> bool {
+        !matches!(self.status(), QueryStatus::Stopped | QueryStatus::Failed)
+    }
+
+    /// The newest progress report; none before the first epoch was committed.
+    pub fn last_progress(&self) -> Option<QueryProgress> {
+        self.shared.recent(1).pop()
+    }
+
+    /// The last 100 progress reports, oldest first.
+    pub fn recent_progress(&self) -> Vec<QueryProgress> {
+        self.shared.recent(crate::limits::RECENT_PROGRESS)
+    }
+
+    /// Why the query has failed; none if it has not.
+    pub fn exception(&self) -> Option<Error> {
+        self.shared.exception()
+    }
+
+    /// The plan that runs, as text.
+    pub fn explain(&self) -> &str {
+        &self.shared.explain
+    }
+
+    /// Restarts from the last checkpoint that the restart policy has made so far.
+    pub fn restarts(&self) -> u32 {
+        self.shared.restarts()
+    }
+
+    /// Changes when epochs begin, and with it the mode, while the query runs. Takes effect at the next epoch
+    /// boundary: nothing is lost, replayed or reordered.
+    ///
+    /// # Errors
+    /// If the query has ended or the trigger is wrong.
+    pub fn set_trigger(&self, trigger: Trigger) -> Result<()> {
+        (self.ask)(Ask::SetTrigger(trigger.check()?))
+    }
+
+    /// Waits until the query has ended.
+    ///
+    /// # Errors
+    /// The cause, if it failed.
+    pub fn await_termination(&self) -> Result<()> {
+        self.shared.wait(None).map(|_| ())
+    }
+
+    /// Waits until the query has ended, at most for that long; whether it has.
+    ///
+    /// # Errors
+    /// The cause, if it failed.
+    pub fn await_termination_timeout(&self, timeout: Duration) -> Result<bool> {
+        self.shared.wait(Some(timeout))
+    }
+
+    /// Waits until all that the sources had at the time of the call has been processed and committed. For
+    /// tests; over a source that never pauses it waits for the rows that were there at the call only.
+    ///
+    /// # Errors
+    /// The cause, if the query failed meanwhile; or that it has ended.
+    pub fn process_all_available(&self) -> Result<()> {
+        let (done, wait) = mpsc::channel();
+        (self.ask)(Ask::ProcessAvailable(done))?;
+        match wait.recv() {
+            Ok(()) => Ok(()),
+            // The query has ended and dropped the other end.
+            Err(_) => self.shared.wait(None).map(|_| ()),
+        }
+    }
+
+    /// Stops the query in order: sources stop reading, what is in flight is processed, one last checkpoint
+    /// is written and committed. A later start from the same location goes on from there. Waits for it.
+    ///
+    /// # Errors
+    /// The cause, if the query failed, before or during the stop.
+    pub fn stop(&self) -> Result<()> {
+        if self.is_active() {
+            // If it ends in between there is nothing left to stop.
+            let _ = (self.ask)(Ask::Stop);
+        }
+        self.await_termination()
+    }
+}

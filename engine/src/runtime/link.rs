@@ -1,0 +1,183 @@
+//! One operator in a chain.
+
+use super::metrics::ActorMetrics;
+use super::stage::{Flow, Signal, Stage, StageContext, StageSnapshot};
+use crate::checkpoint::writer::OperatorSnapshot;
+use crate::error::{Error, Result};
+use lotic_operators::{
+    Batch, Emitted, Epoch, Instance, Operator, OperatorError, Output, Progress, Restore, StateImage,
+};
+
+/// What has to happen before anything else is taken in.
+#[derive(Debug, Clone, Copy)]
+enum Pending {
+    /// The operator has to be called again for this signal.
+    Call(Signal),
+    /// The next stage has to get this signal, after what the operator emitted.
+    Pass(Signal),
+}
+
+/// An operator and the stage behind it.
+pub(crate) struct Link<I: Batch, O: Batch> {
+    operator: Box<dyn Operator<I, O>>,
+    name: String,
+    instance: Instance,
+    output: Output<O>,
+    /// A batch that the next stage has not taken whole.
+    held: Option<O>,
+    pending: Option<Pending>,
+    next: Box<dyn Stage<O>>,
+}
+
+impl<I: Batch, O: Batch> Link<I, O> {
+    pub(crate) fn new(
+        name: String,
+        instance: Instance,
+        operator: Box<dyn Operator<I, O>>,
+        next: Box<dyn Stage<O>>,
+    ) -> Self {
+        Link { operator, name, instance, output: Output::default(), held: None, pending: None, next }
+    }
+
+    fn named(&self, error: OperatorError) -> Error {
+        Error::from(error).at_operator(&format!("{}[{}]", self.name, self.instance.index))
+    }
+
+    /// Hands on what the operator has emitted.
+    #[inline]
+    fn pass_on(&mut self, context: &mut StageContext<'_>) -> Result<Flow> {
+        if let Some(batch) = &mut self.held {
+            if self.next.push(batch, context)? == Flow::Blocked {
+                return Ok(Flow::Blocked);
+            }
+            self.held = None;
+        }
+        while let Some(emitted) = self.output.take() {
+            let flow = match emitted {
+                Emitted::Batch(mut batch) => {
+                    let flow = self.next.push(&mut batch, context)?;
+                    if flow == Flow::Blocked && batch.rows() > 0 {
+                        self.held = Some(batch);
+                    }
+                    flow
+                }
+                Emitted::Watermark(watermark) => self.next.signal(Signal::Watermark(watermark), context)?,
+            };
+            if flow == Flow::Blocked {
+                return Ok(Flow::Blocked);
+            }
+        }
+        Ok(Flow::Ready)
+    }
+
+    /// Takes over what the operator asked for besides rows.
+    #[inline]
+    fn settle(&mut self, context: &mut StageContext<'_>) {
+        if let Some(time) = self.output.take_wake_at() {
+            *context.wake_at = Some(context.wake_at.map_or(time, |earlier| earlier.min(time)));
+        }
+        let late = self.output.take_late();
+        if late > 0 {
+            ActorMetrics::add(&context.metrics.late_rows, late);
+        }
+    }
+
+    fn call(&mut self, signal: Signal, context: &mut StageContext<'_>) -> Result<Progress> {
+        self.output.set_now(context.now.time);
+        let called = match signal {
+            Signal::Watermark(watermark) => self.operator.watermark(watermark, &mut self.output),
+            Signal::Tick => self.operator.tick(&mut self.output),
+            Signal::Finish => self.operator.finish(&mut self.output),
+            _ => Ok(Progress::Done),
+        };
+        self.settle(context);
+        called.map_err(|error| self.named(error))
+    }
+
+    /// Hands on what is held, then does what is pending.
+    fn advance(&mut self, context: &mut StageContext<'_>) -> Result<Flow> {
+        loop {
+            if self.pass_on(context)? == Flow::Blocked {
+                return Ok(Flow::Blocked);
+            }
+            match self.pending.take() {
+                None => return Ok(Flow::Ready),
+                Some(Pending::Pass(signal)) => return self.next.signal(signal, context),
+                Some(Pending::Call(signal)) => {
+                    if self.call(signal, context)? == Progress::Again {
+                        self.pending = Some(Pending::Call(signal));
+                        if self.pass_on(context)? == Flow::Ready {
+                            // A slice is done: let other actors and this one's mailbox have the thread.
+                            context.waker.wake_by_ref();
+                        }
+                        return Ok(Flow::Blocked);
+                    }
+                    // An operator emits watermarks itself, in order with its rows.
+                    self.pending =
+                        if matches!(signal, Signal::Watermark(_)) { None } else { Some(Pending::Pass(signal)) };
+                }
+            }
+        }
+    }
+}
+
+impl<I: Batch, O: Batch> Stage<I> for Link<I, O> {
+    fn push(&mut self, input: &mut I, context: &mut StageContext<'_>) -> Result<Flow> {
+        self.output.set_now(context.now.time);
+        loop {
+            let processed = self.operator.process(input, &mut self.output);
+            self.settle(context);
+            processed.map_err(|error| self.named(error))?;
+            if self.pass_on(context)? == Flow::Blocked {
+                return Ok(Flow::Blocked);
+            }
+            if input.rows() == 0 {
+                return Ok(Flow::Ready);
+            }
+        }
+    }
+
+    fn signal(&mut self, signal: Signal, context: &mut StageContext<'_>) -> Result<Flow> {
+        self.pending = Some(Pending::Call(signal));
+        self.advance(context)
+    }
+
+    fn resume(&mut self, context: &mut StageContext<'_>) -> Result<Flow> {
+        if self.next.resume(context)? == Flow::Blocked {
+            return Ok(Flow::Blocked);
+        }
+        if self.held.is_none() && self.pending.is_none() && self.output.is_empty() {
+            return Ok(Flow::Ready);
+        }
+        self.advance(context)
+    }
+
+    fn flush(&mut self) {
+        self.next.flush();
+    }
+
+    fn snapshot(&mut self, epoch: Epoch, into: &mut StageSnapshot) -> Result<()> {
+        let snapshot = self.operator.snapshot().map_err(|error| self.named(error))?;
+        if !snapshot.tables.is_empty() {
+            into.operators.push(OperatorSnapshot { operator: self.name.clone(), instance: self.instance, snapshot });
+        }
+        self.next.snapshot(epoch, into)
+    }
+
+    fn start(
+        &mut self,
+        image: &dyn Fn(&str) -> StateImage,
+        next: Epoch,
+        context: &mut StageContext<'_>,
+    ) -> Result<()> {
+        self.next.start(image, next, context)?;
+        let state = image(&self.name);
+        if !state.tables.is_empty() {
+            self.output.set_now(context.now.time);
+            let restore = Restore { image: &state, instance: self.instance };
+            self.operator.restore(restore, &mut self.output).map_err(|error| self.named(error))?;
+            self.settle(context);
+        }
+        Ok(())
+    }
+}

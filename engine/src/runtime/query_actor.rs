@@ -1,0 +1,520 @@
+//! The actor of a query: carries out what the coordinator's state machine decides, supervises the actors,
+//! restarts them by policy.
+
+use super::control::{Command, Report, Tell, What};
+use super::run::{PreparedRun, RunSpec};
+use super::threads;
+use crate::checkpoint::ActorId;
+use crate::checkpoint::coordinator::{Action, Coordinator, Event, Until};
+use crate::checkpoint::record::Plan;
+use crate::checkpoint::writer::{Job, Writer, Written};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::limits::{MAILBOX_MESSAGES, PROGRESS_INTERVAL, TICK};
+use crate::query::progress::{EpochFigures, ReportHead, Reporter};
+use crate::query::shared::Shared;
+use crate::query::{Ask, Mode, QueryStatus, SourceProgress, Trigger};
+use crate::session::RestartPolicy;
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle};
+use lotic_connectors::Offsets;
+use lotic_operators::Epoch;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+/// A run that is ready, or the reason why there is none.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Ready {
+    pub(crate) spec: RunSpec,
+    pub(crate) run: Result<PreparedRun>,
+}
+
+/// What the handle asks.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Asked(pub(crate) Ask);
+
+/// What is known of an actor of the run.
+struct ActorInfo {
+    name: String,
+    uid: String,
+    is_source: bool,
+}
+
+/// Someone who waits until what was there at some time has been processed.
+struct Waiter {
+    ticket: u64,
+    targets: BTreeMap<ActorId, Offsets>,
+    done: mpsc::Sender<()>,
+}
+
+struct Active {
+    number: u32,
+    spec: RunSpec,
+    writer: Option<Writer>,
+    coordinator: Coordinator,
+    replay: Option<Plan>,
+    actors: BTreeMap<ActorId, ActorInfo>,
+    controls: BTreeMap<ActorId, Recipient<Command>>,
+    offsets: BTreeMap<Epoch, BTreeMap<ActorId, Offsets>>,
+    modes: BTreeMap<Epoch, Mode>,
+    figures: BTreeMap<Epoch, EpochFigures>,
+    reporter: Reporter,
+    activity: u64,
+    started_ns: u64,
+    ending: Option<Result<()>>,
+    stopped: BTreeSet<ActorId>,
+}
+
+/// The actor.
+pub(crate) struct QueryActor {
+    shared: Arc<Shared>,
+    clock: Clock,
+    policy: RestartPolicy,
+    trigger: Trigger,
+    restarts: u32,
+    /// Counts runs, so that what an earlier one still says is recognised.
+    runs: u32,
+    active: Option<Active>,
+    stop_asked: bool,
+    waiters: Vec<Waiter>,
+    tickets: u64,
+    timer: Option<SpawnHandle>,
+}
+
+type Ctx = Context<QueryActor>;
+
+impl QueryActor {
+    pub(crate) fn new(shared: Arc<Shared>, clock: Clock, policy: RestartPolicy, trigger: Trigger) -> Self {
+        QueryActor {
+            shared,
+            clock,
+            policy,
+            trigger,
+            restarts: 0,
+            runs: 0,
+            active: None,
+            stop_asked: false,
+            waiters: Vec::new(),
+            tickets: 0,
+            timer: None,
+        }
+    }
+
+    fn launch(&mut self, spec: RunSpec, run: PreparedRun, context: &mut Ctx) {
+        let now_ns = self.clock.now().ns;
+        if self.runs == 0 {
+            self.shared.started(&run.id);
+        }
+        if let Some(epoch) = run.recovered {
+            tracing::info!("query `{}` resumes after epoch {epoch}", self.shared.name);
+        }
+        let counters =
+            run.launches.iter().map(|launch| (Arc::clone(&launch.metrics), launch.is_source, launch.is_sink));
+        let reporter = Reporter::new(counters.collect(), now_ns);
+        let mut actors = BTreeMap::new();
+        for launch in run.launches {
+            let name = launch.metrics.name.clone();
+            actors.insert(launch.id, ActorInfo { name, uid: launch.uid, is_source: launch.is_source });
+            if !spec.threads.data(launch.worker).spawn_fn(launch.start) {
+                let error = Error::internal("a worker thread has ended");
+                let tell = Tell { coordinator: context.address().recipient(), run: self.runs };
+                tell.tell(What::Failed(error));
+            }
+        }
+        self.active = Some(Active {
+            number: self.runs,
+            spec,
+            writer: Some(run.writer),
+            coordinator: run.coordinator,
+            replay: run.replay,
+            actors,
+            controls: BTreeMap::new(),
+            offsets: BTreeMap::new(),
+            modes: BTreeMap::new(),
+            figures: BTreeMap::new(),
+            activity: reporter.activity(),
+            reporter,
+            started_ns: now_ns,
+            ending: None,
+            stopped: BTreeSet::new(),
+        });
+    }
+
+    fn started(&mut self, actor: ActorId, control: Recipient<Command>, context: &mut Ctx) {
+        let Some(active) = &mut self.active else { return };
+        active.controls.insert(actor, control);
+        if active.ending.is_some() {
+            active.tell(actor, Command::Stop);
+        } else if active.controls.len() == active.actors.len() {
+            for id in active.actors.keys() {
+                active.tell(*id, Command::Run);
+            }
+            let replay = active.take_replay();
+            self.shared.set_status(QueryStatus::Running);
+            self.step(Event::Started { replay }, context);
+            if self.stop_asked {
+                self.step(Event::Stop, context);
+            }
+        }
+    }
+
+    /// Gives the state machine an event and does what it says.
+    fn step(&mut self, event: Event, context: &mut Ctx) {
+        let now_ns = self.clock.now().ns;
+        let Some(active) = self.active.as_mut().filter(|active| active.ending.is_none()) else { return };
+        let actions = active.coordinator.step(active.since_start(now_ns), event);
+        for action in actions {
+            self.act(action, now_ns, context);
+        }
+        self.schedule(now_ns, context);
+    }
+
+    /// Arranges the next tick.
+    fn schedule(&mut self, now_ns: u64, context: &mut Ctx) {
+        if let Some(timer) = self.timer.take() {
+            context.cancel_future(timer);
+        }
+        let Some(active) = self.active.as_ref().filter(|active| active.ending.is_none()) else { return };
+        let delay = active.coordinator.wake_at().saturating_sub(active.since_start(now_ns)).max(TICK);
+        self.timer = Some(context.run_later(delay, |actor, context| {
+            actor.timer = None;
+            let moved = actor.active.as_ref().is_some_and(|run| run.reporter.activity() != run.activity);
+            actor.step(Event::Tick { active: moved }, context);
+        }));
+    }
+
+    fn act(&mut self, action: Action, now_ns: u64, context: &mut Ctx) {
+        let Some(active) = &mut self.active else { return };
+        match action {
+            Action::OpenGates => active.tell_sources(|_| Command::OpenGates),
+            Action::Plan { epoch, unlimited } => active.tell_sources(|_| Command::Plan { epoch, unlimited }),
+            Action::PersistPlan { epoch, ends } => {
+                let ends = active.by_operator(ends);
+                active.job(Job::Plan(Plan { epoch, ends }));
+            }
+            Action::Open { marker, until, mode, gates_open } => {
+                active.activity = active.reporter.activity();
+                active.modes.insert(marker.epoch, mode);
+                active.figures.entry(marker.epoch).or_default().opened_ns = now_ns;
+                active.tell_sources(|source| {
+                    let until = match &until {
+                        Until::Now => None,
+                        Until::Planned(ends) => Some(ends.get(&source).cloned().unwrap_or_default()),
+                    };
+                    Command::Begin { marker, until, gates_open }
+                });
+            }
+            Action::Persist { epoch, mode } => {
+                active.figures.entry(epoch).or_default().persist_ns = now_ns;
+                active.job(Job::Persist { epoch, mode });
+            }
+            Action::Commit(epoch) => {
+                active.figures.entry(epoch).or_default().durable_ns = now_ns;
+                active.job(Job::Commit(epoch));
+            }
+            Action::Cancel(epoch) => {
+                tracing::warn!("query `{}`: epoch {epoch} was given up", self.shared.name);
+                active.tell_sources(|_| Command::Cancel(epoch));
+            }
+            Action::Completed(epoch) => self.completed(epoch, now_ns, context),
+            Action::Finished => self.end(Ok(())),
+            Action::Fail { epoch, cause } => self.end(Err(Error::external(cause).at_epoch(epoch))),
+        }
+    }
+
+    fn completed(&mut self, epoch: Epoch, now_ns: u64, context: &mut Ctx) {
+        let Some(active) = &mut self.active else { return };
+        active.tell_sources(|_| Command::Committed(epoch));
+        let last = active.figures.keys().next_back().is_none_or(|newest| *newest == epoch)
+            && active.coordinator.is_over();
+        let since = Duration::from_nanos(now_ns.saturating_sub(active.reporter.last_ns()));
+        if since >= PROGRESS_INTERVAL || last || self.shared.recent(1).is_empty() {
+            let report = active.report(epoch, &self.shared, self.clock.now());
+            self.shared.progressed(report);
+        }
+        let later = active.offsets.split_off(&epoch.next());
+        let reached = std::mem::replace(&mut active.offsets, later).remove(&epoch).unwrap_or_default();
+        active.figures = active.figures.split_off(&epoch.next());
+        active.modes = active.modes.split_off(&epoch.next());
+        self.waiters.retain(|waiter| !waiter.reached(&reached) || waiter.done.send(()).is_err());
+        if !self.waiters.is_empty() {
+            context.notify(ForceEpoch);
+        }
+    }
+
+    /// Begins the end of the run: actors stop, then the writer, then [`QueryActor::torn_down`].
+    fn end(&mut self, result: Result<()>) {
+        let Some(active) = self.active.as_mut().filter(|active| active.ending.is_none()) else { return };
+        if let Err(error) = &result {
+            tracing::error!("query `{}`: {error}", self.shared.name);
+        }
+        active.ending = Some(result);
+        for id in active.controls.keys() {
+            active.tell(*id, Command::Stop);
+        }
+    }
+
+    fn actor_stopped(&mut self, actor: ActorId, context: &mut Ctx) {
+        let Some(active) = &mut self.active else { return };
+        active.stopped.insert(actor);
+        if active.ending.is_none() {
+            let name = active.name(actor);
+            self.end(Err(Error::internal("the actor stopped unasked").at_operator(&name)));
+        } else if active.stopped.len() == active.actors.len() {
+            // Waiting for the writer blocks: elsewhere.
+            let writer = active.writer.take();
+            let tell = Tell { coordinator: context.address().recipient(), run: active.number };
+            let spawned = threads::spawn("lotic-teardown", move || {
+                drop(writer);
+                tell.tell(What::TornDown);
+            });
+            if spawned.is_err() {
+                self.torn_down(context);
+            }
+        }
+    }
+
+    /// Nothing of the run is left: restart or end.
+    fn torn_down(&mut self, context: &mut Ctx) {
+        let Some(active) = self.active.take() else { return };
+        match active.ending.unwrap_or(Ok(())) {
+            Ok(()) => self.over(None, context),
+            Err(error) if self.restarts < self.policy.attempts && !self.stop_asked => {
+                self.restarts += 1;
+                self.shared.restarted();
+                self.shared.set_status(QueryStatus::Restarting);
+                let delay = self.policy.delay(self.restarts);
+                tracing::warn!(
+                    "query `{}`: restart {} of {} in {delay:?} after: {error}",
+                    self.shared.name,
+                    self.restarts,
+                    self.policy.attempts
+                );
+                let mut spec = Some(active.spec);
+                context.run_later(delay, move |actor, context| {
+                    if let Some(spec) = spec.take() {
+                        actor.restart(spec, context);
+                    }
+                });
+            }
+            Err(error) => self.over(Some(error), context),
+        }
+    }
+
+    fn restart(&mut self, mut spec: RunSpec, context: &mut Ctx) {
+        self.runs += 1;
+        let tell = Tell { coordinator: context.address().recipient(), run: self.runs };
+        let ready: Recipient<Ready> = context.address().recipient();
+        let trigger = self.trigger;
+        let spawned = threads::spawn("lotic-restart", move || {
+            let run = spec.prepare(&tell, trigger);
+            if ready.try_send(Ready { spec, run }).is_err() {
+                tracing::error!("a restarted query found no coordinator");
+            }
+        });
+        if let Err(error) = spawned {
+            self.over(Some(error), context);
+        }
+    }
+
+    fn over(&mut self, exception: Option<Error>, context: &mut Ctx) {
+        self.waiters.clear();
+        self.shared.terminated(exception);
+        context.stop();
+    }
+
+    fn written(&mut self, written: Written, context: &mut Ctx) {
+        match written {
+            Written::Event(event) => self.step(event, context),
+            Written::Bytes { epoch, bytes } => {
+                if let Some(active) = &mut self.active {
+                    active.figures.entry(epoch).or_default().bytes = bytes;
+                }
+            }
+            Written::Failed { epoch, error } => self.end(Err(error.at_epoch(epoch))),
+        }
+    }
+
+    fn latest(&mut self, actor: ActorId, ticket: u64, offsets: Offsets, context: &mut Ctx) {
+        let Some(active) = &self.active else { return };
+        let sources = active.actors.values().filter(|actor| actor.is_source).count();
+        if let Some(waiter) = self.waiters.iter_mut().find(|waiter| waiter.ticket == ticket) {
+            waiter.targets.insert(actor, offsets);
+            if waiter.targets.len() == sources {
+                self.step(Event::ForceEpoch, context);
+            }
+        }
+    }
+}
+
+impl Waiter {
+    fn reached(&self, offsets: &BTreeMap<ActorId, Offsets>) -> bool {
+        !self.targets.is_empty()
+            && self.targets.iter().all(|(source, target)| {
+                let Some(at) = offsets.get(source) else { return false };
+                target.0.iter().all(|(partition, row)| at.get(partition).is_some_and(|at| at >= *row))
+            })
+    }
+}
+
+impl Active {
+    fn since_start(&self, now_ns: u64) -> Duration {
+        Duration::from_nanos(now_ns.saturating_sub(self.started_ns))
+    }
+
+    fn name(&self, actor: ActorId) -> String {
+        self.actors.get(&actor).map_or_else(|| actor.to_string(), |info| info.name.clone())
+    }
+
+    fn tell(&self, actor: ActorId, command: Command) {
+        if let Some(control) = self.controls.get(&actor)
+            && let Err(error) = control.try_send(command)
+        {
+            tracing::warn!("`{}` could not be told: {error}", self.name(actor));
+        }
+    }
+
+    fn tell_sources(&self, command: impl Fn(ActorId) -> Command) {
+        for (id, _) in self.actors.iter().filter(|(_, info)| info.is_source) {
+            self.tell(*id, command(*id));
+        }
+    }
+
+    fn job(&self, job: Job) {
+        if let Some(writer) = &self.writer {
+            // The writer outlives the run.
+            let _ = writer.jobs().send(job);
+        }
+    }
+
+    /// Planned ends by operator: all instances of a source together.
+    fn by_operator(&self, ends: BTreeMap<ActorId, Offsets>) -> BTreeMap<String, Offsets> {
+        let mut merged: BTreeMap<String, Offsets> = BTreeMap::new();
+        for (actor, end) in ends {
+            if let Some(info) = self.actors.get(&actor) {
+                merged.entry(info.uid.clone()).or_default().merge(end);
+            }
+        }
+        merged
+    }
+
+    /// The batch to be run again, with each source instance given its operator's planned ends.
+    fn take_replay(&mut self) -> Option<(Epoch, BTreeMap<ActorId, Offsets>)> {
+        let plan = self.replay.take()?;
+        let mut ends = BTreeMap::new();
+        for (id, info) in self.actors.iter().filter(|(_, info)| info.is_source) {
+            ends.insert(*id, plan.ends.get(&info.uid).cloned().unwrap_or_default());
+        }
+        Some((plan.epoch, ends))
+    }
+
+    fn report(&mut self, epoch: Epoch, shared: &Shared, now: crate::clock::Now) -> crate::QueryProgress {
+        let sources = self.offsets.get(&epoch).into_iter().flatten();
+        let sources = sources
+            .map(|(actor, offsets)| SourceProgress { name: self.name(*actor), offsets: offsets.0.clone() })
+            .collect();
+        let head = ReportHead {
+            id: shared.id(),
+            name: shared.name.clone(),
+            epoch,
+            mode: self.modes.get(&epoch).copied().unwrap_or(Mode::Continuous),
+            time: now.time,
+            now_ns: now.ns,
+            figures: self.figures.get(&epoch).copied().unwrap_or_default(),
+            sources,
+        };
+        self.reporter.report(head)
+    }
+}
+
+impl Actor for QueryActor {
+    type Context = Ctx;
+
+    fn started(&mut self, context: &mut Ctx) {
+        context.set_mailbox_capacity(MAILBOX_MESSAGES);
+    }
+}
+
+impl Handler<Ready> for QueryActor {
+    type Result = ();
+
+    fn handle(&mut self, ready: Ready, context: &mut Ctx) {
+        match ready.run {
+            Ok(run) => self.launch(ready.spec, run, context),
+            Err(error) => self.over(Some(error), context),
+        }
+    }
+}
+
+impl Handler<Report> for QueryActor {
+    type Result = ();
+
+    fn handle(&mut self, report: Report, context: &mut Ctx) {
+        if report.run != self.runs {
+            return;
+        }
+        match report.what {
+            What::Started { actor, control } => self.started(actor, control, context),
+            What::Event(event) => self.step(event, context),
+            What::Offsets { actor, epoch, offsets } => {
+                if let Some(active) = &mut self.active {
+                    active.offsets.entry(epoch).or_default().insert(actor, offsets);
+                }
+            }
+            What::Latest { actor, ticket, offsets } => self.latest(actor, ticket, offsets, context),
+            What::Written(written) => self.written(written, context),
+            What::Failed(error) => {
+                let epoch = self.active.as_ref().map(|active| active.coordinator.current());
+                self.end(Err(error.at_epoch(epoch.unwrap_or_default())));
+            }
+            What::Stopped(actor) => self.actor_stopped(actor, context),
+            What::TornDown => self.torn_down(context),
+        }
+    }
+}
+
+impl Handler<Asked> for QueryActor {
+    type Result = ();
+
+    fn handle(&mut self, asked: Asked, context: &mut Ctx) {
+        match asked.0 {
+            Ask::SetTrigger(trigger) => {
+                self.trigger = trigger;
+                self.step(Event::SetTrigger(trigger), context);
+            }
+            Ask::Stop => {
+                self.stop_asked = true;
+                if self.active.is_some() {
+                    self.shared.set_status(QueryStatus::Stopping);
+                    self.step(Event::Stop, context);
+                } else {
+                    // Between two runs: the last checkpoint is where a later start goes on.
+                    self.over(None, context);
+                }
+            }
+            Ask::ProcessAvailable(done) => {
+                self.tickets += 1;
+                self.waiters.push(Waiter { ticket: self.tickets, targets: BTreeMap::new(), done });
+                let ticket = self.tickets;
+                if let Some(active) = &self.active {
+                    active.tell_sources(|_| Command::Latest { ticket });
+                }
+            }
+        }
+    }
+}
+
+/// To itself: somebody waits for an epoch.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct ForceEpoch;
+
+impl Handler<ForceEpoch> for QueryActor {
+    type Result = ();
+
+    fn handle(&mut self, _: ForceEpoch, context: &mut Ctx) {
+        self.step(Event::ForceEpoch, context);
+    }
+}

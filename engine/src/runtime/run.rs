@@ -1,0 +1,173 @@
+//! One run of a query: recovery, then wired actors, then a coordinator. A restart is another run.
+
+use super::build::{BuildContext, Launch, RunSettings};
+use super::control::{Tell, What};
+use super::threads::Threads;
+use crate::checkpoint::coordinator::Coordinator;
+use crate::checkpoint::local::LocalStorage;
+use crate::checkpoint::log::{Log, Recovered, recover};
+use crate::checkpoint::record::{Image, Plan, QueryIdentity};
+use crate::checkpoint::recover::{check_committed, check_identity};
+use crate::checkpoint::storage::{CheckpointStorage, MemoryStorage};
+use crate::checkpoint::writer::{Writer, commit};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::limits::EPOCH_TIMEOUT;
+use crate::plan::graph::{Node, NodeId};
+use crate::plan::physical::PhysicalPlan;
+use crate::query::Trigger;
+use lotic_connectors::Committer;
+use lotic_operators::{Epoch, Instance};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where a query keeps its checkpoints.
+pub(crate) enum Location {
+    /// Nowhere: after a crash the query begins anew.
+    Nowhere,
+    /// In memory: for restarts within the process.
+    Memory(MemoryStorage),
+    /// In a local folder.
+    Folder(PathBuf),
+    /// Wherever the function says; it is called for each run.
+    Custom(Box<dyn FnMut() -> std::io::Result<Box<dyn CheckpointStorage>> + Send>),
+}
+
+/// All that is needed to run a query, again and again.
+pub(crate) struct RunSpec {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) plan: PhysicalPlan,
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) settings: RunSettings,
+    pub(crate) location: Location,
+    pub(crate) accept_duplicates: bool,
+    pub(crate) threads: Arc<Threads>,
+    pub(crate) clock: Clock,
+}
+
+/// A run, ready to be started.
+pub(crate) struct PreparedRun {
+    pub(crate) writer: Writer,
+    pub(crate) launches: Vec<Launch>,
+    pub(crate) coordinator: Coordinator,
+    /// A micro-batch that was planned and not finished.
+    pub(crate) replay: Option<Plan>,
+    /// The query's id, as the checkpoint location knows it.
+    pub(crate) id: String,
+    pub(crate) recovered: Option<Epoch>,
+}
+
+type Committers = BTreeMap<String, Box<dyn Committer>>;
+
+impl RunSpec {
+    fn storage(&mut self) -> Result<Option<Box<dyn CheckpointStorage>>> {
+        let said = |error: std::io::Error| Error::external(error.to_string());
+        Ok(match &mut self.location {
+            Location::Nowhere => None,
+            Location::Memory(storage) => Some(Box::new(storage.clone())),
+            Location::Folder(folder) => Some(Box::new(LocalStorage::open(folder.clone()).map_err(said)?)),
+            Location::Custom(open) => Some(open().map_err(said)?),
+        })
+    }
+
+    fn committers(&self) -> Result<Committers> {
+        let mut committers = Committers::new();
+        for planned in &self.plan.nodes {
+            let committer = self.nodes[&planned.id].builder.committer();
+            if let Some(committer) = committer.map_err(|error| error.at_operator(&planned.uid))? {
+                committers.insert(planned.uid.clone(), committer);
+            }
+        }
+        Ok(committers)
+    }
+
+    /// Recovers, brings sinks and sources to where the checkpoint stands and wires the actors. Blocks; not
+    /// to be called on a data Arbiter.
+    pub(crate) fn prepare(&mut self, tell: &Tell, trigger: Trigger) -> Result<PreparedRun> {
+        let mut storage = self.storage()?;
+        let recovered = storage.as_mut().map(|storage| recover(storage.as_mut())).transpose()?.flatten();
+        let place = storage.as_ref().map_or_else(|| "nowhere".to_owned(), |storage| storage.place());
+        let identity = self.identity(recovered.as_ref(), &place)?;
+        let mut committers = self.committers()?;
+        let next = self.settle(recovered.as_ref(), &place, &mut committers, storage.is_some())?;
+        let log = match storage {
+            Some(storage) => Some(Log::open(storage, identity.clone(), recovered.as_ref())?),
+            None => None,
+        };
+        let teller = tell.clone();
+        let writer = Writer::start(&self.name, log, committers, self.clock.clone(), move |written| {
+            teller.tell(What::Written(written));
+        })?;
+        let empty = Image::default();
+        let image = recovered.as_ref().map_or(&empty, |recovered| &recovered.image);
+        let launches = self.build(image, next, tell, &writer)?;
+        let actors: BTreeSet<_> = launches.iter().map(|launch| launch.id).collect();
+        let sources = launches.iter().filter(|launch| launch.is_source).map(|launch| launch.id).collect();
+        let recovered_at = recovered.as_ref().map(|recovered| recovered.image.epoch);
+        Ok(PreparedRun {
+            writer,
+            launches,
+            coordinator: Coordinator::new(actors, sources, trigger, next, EPOCH_TIMEOUT),
+            replay: recovered.and_then(|recovered| recovered.plan).filter(|plan| plan.epoch == next),
+            id: identity.id,
+            recovered: recovered_at,
+        })
+    }
+
+    fn identity(&self, recovered: Option<&Recovered>, place: &str) -> Result<QueryIdentity> {
+        let Some(recovered) = recovered else { return Ok(self.plan.identity(self.id.clone())) };
+        let identity = self.plan.identity(recovered.query.id.clone());
+        check_identity(place, &recovered.query, &identity)?;
+        for warning in &recovered.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(identity)
+    }
+
+    /// Commits what the checkpoint says is to be committed, drops what is not, and says which epoch is next.
+    fn settle(
+        &self,
+        recovered: Option<&Recovered>,
+        place: &str,
+        committers: &mut Committers,
+        checkpointed: bool,
+    ) -> Result<Epoch> {
+        let named = |sink: &str, error| Error::from(error).at_operator(sink);
+        let mut committed = Vec::new();
+        for (sink, committer) in committers.iter_mut() {
+            let epoch = committer.last_committed().map_err(|error| named(sink, error))?;
+            committed.push((sink.clone(), epoch));
+        }
+        let durable = recovered.map_or(Epoch::NONE, |recovered| recovered.image.epoch);
+        check_committed(place, durable, &committed, self.accept_duplicates || !checkpointed)?;
+        for handle in recovered.iter().flat_map(|recovered| &recovered.image.handles) {
+            commit(committers, handle)?;
+        }
+        for (sink, committer) in committers.iter_mut() {
+            committer.abort_prepared().map_err(|error| named(sink, error))?;
+        }
+        let shown = committed.iter().map(|(_, epoch)| epoch.next()).max().unwrap_or(Epoch(1));
+        Ok(recovered.map_or(Epoch(1), |recovered| recovered.next).max(shown))
+    }
+
+    fn build(&mut self, image: &Image, next: Epoch, tell: &Tell, writer: &Writer) -> Result<Vec<Launch>> {
+        let mut context = BuildContext::new(
+            &self.plan,
+            &self.threads,
+            &self.settings,
+            (image, next),
+            tell.clone(),
+            writer.jobs(),
+            self.clock.clone(),
+        );
+        for planned in self.plan.nodes.iter().rev() {
+            let builder = &mut self.nodes.get_mut(&planned.id).expect("invariant: planned nodes exist").builder;
+            for index in 0..planned.parallelism {
+                builder.build(planned.id, Instance { index, parallelism: planned.parallelism }, &mut context)?;
+            }
+        }
+        Ok(context.launches)
+    }
+}

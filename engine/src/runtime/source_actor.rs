@@ -1,0 +1,337 @@
+//! The actor of a source: polls it for what is ready, keeps the gate of micro-batches, sends markers.
+
+use super::control::{Command, What};
+use super::core::{Core, Turn};
+use super::metrics::ActorMetrics;
+use super::stage::{Flow, Signal, Stage, StageSnapshot};
+use crate::checkpoint::coordinator::Event;
+use crate::checkpoint::writer::OperatorSnapshot;
+use crate::clock::Now;
+use crate::error::Result;
+use crate::limits::{ITEMS_PER_TURN, MAILBOX_MESSAGES, POLL_ROWS, ROWS_PER_TURN};
+use actix::fut::ActorFuture;
+use actix::{Actor, ActorContext, AsyncContext, Context as ActorCtx, Handler};
+use lotic_connectors::{Offsets, PollRequest, Polled, Source};
+use lotic_operators::state::codec;
+use lotic_operators::{After, Batch, Epoch, Instance, Marker, Snapshot, TableSnapshot};
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// The table in which a source's offsets stand in checkpoints.
+pub(crate) const OFFSETS: &str = "offsets";
+
+/// An epoch to be ended: read up to `until`, then send the marker.
+struct Begin {
+    marker: Marker,
+    until: Option<Offsets>,
+    gates_open: bool,
+}
+
+/// One parallel instance of a source.
+pub(crate) struct SourceActor<B: Batch> {
+    core: Core,
+    operator: String,
+    instance: Instance,
+    source: Box<dyn Source<B>>,
+    stage: Box<dyn Stage<B>>,
+    /// Rows that one micro-batch may hold.
+    batch_rows_max: Option<u64>,
+    gate_open: bool,
+    begins: VecDeque<Begin>,
+    /// Offsets by epoch, until the epoch is committed.
+    marked: BTreeMap<Epoch, Offsets>,
+    current: Option<B>,
+    completing: Option<(Marker, bool)>,
+    ingest_ns: u64,
+    /// How long the source said there would be nothing.
+    pause: Option<Duration>,
+    exhausted: bool,
+    ended: bool,
+}
+
+impl<B: Batch> SourceActor<B> {
+    pub(crate) fn new(
+        core: Core,
+        (operator, instance): (String, Instance),
+        source: Box<dyn Source<B>>,
+        stage: Box<dyn Stage<B>>,
+        batch_rows_max: Option<u64>,
+    ) -> Self {
+        SourceActor {
+            core,
+            operator,
+            instance,
+            source,
+            stage,
+            batch_rows_max,
+            gate_open: false,
+            begins: VecDeque::new(),
+            marked: BTreeMap::new(),
+            current: None,
+            completing: None,
+            ingest_ns: 0,
+            pause: None,
+            exhausted: false,
+            ended: false,
+        }
+    }
+
+    fn turn(&mut self, waker: &Waker) -> Result<Turn> {
+        let mut rows = 0;
+        self.pause = None;
+        let mut now = self.core.clock.now();
+        for done in 0..ITEMS_PER_TURN {
+            if self.stage.resume(&mut self.core.context(waker, now, self.ingest_ns))? == Flow::Blocked {
+                return Ok(Turn::Blocked);
+            }
+            if let Some(mut batch) = self.current.take() {
+                self.push(&mut batch, now, waker)?;
+                if batch.rows() > 0 {
+                    self.current = Some(batch);
+                }
+                continue;
+            }
+            if let Some((marker, gates_open)) = self.completing.take() {
+                self.complete(marker, gates_open, now, waker)?;
+                continue;
+            }
+            if self.ended {
+                return Ok(Turn::Over);
+            }
+            if let Some(command) = self.core.commands.pop_front() {
+                self.obey(command, now, waker)?;
+                continue;
+            }
+            match self.poll_source(waker)? {
+                Some(batch) => {
+                    now = self.core.clock.now();
+                    self.ingest_ns = now.ns;
+                    rows += batch.rows();
+                    ActorMetrics::add(&self.core.metrics.rows_in, batch.rows() as u64);
+                    self.current = Some(batch);
+                    if rows >= ROWS_PER_TURN {
+                        break;
+                    }
+                }
+                None if self.completing.is_some() => {}
+                None => {
+                    self.core.idle(done > 0);
+                    return Ok(Turn::Idle);
+                }
+            }
+        }
+        Ok(Turn::Again)
+    }
+
+    /// What the source has, within the gate. `None` may also mean that an epoch has reached its end.
+    fn poll_source(&mut self, waker: &Waker) -> Result<Option<B>> {
+        let until = match self.begins.front() {
+            Some(Begin { until: Some(until), .. }) if !self.exhausted => Some(until),
+            Some(_) => {
+                self.reach_end();
+                return Ok(None);
+            }
+            None if self.gate_open && !self.exhausted => None,
+            None => return Ok(None),
+        };
+        let request = PollRequest { max_rows: POLL_ROWS, until, waker };
+        match self.source.poll(request)? {
+            Polled::Batch(batch) => return Ok(Some(batch)),
+            Polled::Pending(pause) => self.pause = pause,
+            Polled::AtEnd => self.reach_end(),
+            Polled::Finished => {
+                self.exhausted = true;
+                self.core.tell.tell(What::Event(Event::Exhausted(self.core.id)));
+                if !self.begins.is_empty() {
+                    self.reach_end();
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The front epoch has all its rows.
+    fn reach_end(&mut self) {
+        if let Some(begin) = self.begins.pop_front() {
+            self.completing = Some((begin.marker, begin.gates_open));
+        }
+    }
+
+    fn obey(&mut self, command: Command, now: Now, waker: &Waker) -> Result<()> {
+        match command {
+            Command::Plan { epoch, unlimited } => self.plan(epoch, unlimited, waker),
+            Command::Begin { marker, until, gates_open } => {
+                if marker.after == After::Finish {
+                    let mut context = self.core.context(waker, now, now.ns);
+                    let _ = self.stage.signal(Signal::Finish, &mut context)?;
+                }
+                self.begins.push_back(Begin { marker, until, gates_open });
+                Ok(())
+            }
+            Command::OpenGates => {
+                self.gate_open = true;
+                Ok(())
+            }
+            Command::Cancel(epoch) => {
+                self.begins.retain(|begin| begin.marker.epoch != epoch);
+                let mut context = self.core.context(waker, now, now.ns);
+                let _ = self.stage.signal(Signal::Cancel(epoch), &mut context)?;
+                Ok(())
+            }
+            Command::Latest { ticket } => {
+                let offsets = self.source.latest(u64::MAX)?;
+                self.core.tell.tell(What::Latest { actor: self.core.id, ticket, offsets });
+                Ok(())
+            }
+            Command::Run | Command::Stop | Command::Committed(_) => Ok(()),
+        }
+    }
+
+    fn plan(&mut self, epoch: Epoch, unlimited: bool, waker: &Waker) -> Result<()> {
+        let rows_max = self.batch_rows_max.filter(|_| !unlimited).unwrap_or(u64::MAX);
+        let end = self.source.latest(rows_max)?;
+        let position = self.source.offsets();
+        let has_rows = end != position;
+        if !has_rows && !self.exhausted {
+            // At its own position a source can only say that it waits or that its input has ended.
+            let request = PollRequest { max_rows: 1, until: Some(&position), waker };
+            self.exhausted = matches!(self.source.poll(request)?, Polled::Finished);
+        }
+        self.core.tell.tell(What::Event(Event::Planned {
+            source: self.core.id,
+            epoch,
+            end,
+            has_rows,
+            exhausted: self.exhausted && !has_rows,
+        }));
+        Ok(())
+    }
+
+    fn push(&mut self, batch: &mut B, now: Now, waker: &Waker) -> Result<()> {
+        let ingest_ns = self.ingest_ns;
+        // If blocked, what is left comes again after a resume.
+        let _ = self.stage.push(batch, &mut self.core.context(waker, now, ingest_ns))?;
+        Ok(())
+    }
+
+    fn complete(&mut self, marker: Marker, gates_open: bool, now: Now, waker: &Waker) -> Result<()> {
+        let offsets = self.source.offsets();
+        let last = marker.after != After::Continue;
+        let mut context = self.core.context(waker, now, now.ns);
+        // If blocked, the stage keeps the signals; the next turn begins with a resume.
+        let _ = self.stage.signal(Signal::Marker(marker), &mut context)?;
+        if last {
+            let _ = self.stage.signal(Signal::End, &mut context)?;
+        }
+        let mut snapshot = StageSnapshot::default();
+        self.stage.snapshot(marker.epoch, &mut snapshot)?;
+        let mut bytes = Vec::new();
+        codec::encode(OFFSETS, &offsets, &mut bytes)?;
+        let table = TableSnapshot { table: OFFSETS, full: true, chunks: vec![(0, Arc::new(bytes))] };
+        snapshot.operators.push(OperatorSnapshot {
+            operator: self.operator.clone(),
+            instance: self.instance,
+            snapshot: Snapshot { tables: vec![table] },
+        });
+        self.core.tell.tell(What::Offsets {
+            actor: self.core.id,
+            epoch: marker.epoch,
+            offsets: offsets.clone(),
+        });
+        self.marked.insert(marker.epoch, offsets);
+        self.core.hand_over(marker.epoch, snapshot);
+        self.gate_open = gates_open;
+        self.ended = last;
+        Ok(())
+    }
+
+    /// Tells the source of the newest epoch that is durable and committed.
+    fn committed(&mut self, epoch: Epoch) {
+        let later = self.marked.split_off(&epoch.next());
+        let committed = std::mem::replace(&mut self.marked, later);
+        if let Some(offsets) = committed.get(&epoch) {
+            self.source.committed(epoch, offsets);
+        }
+    }
+
+    fn poll(&mut self, task: &mut Context<'_>) -> Poll<()> {
+        self.core.poll_timer(task);
+        if !self.core.running {
+            return Poll::Pending;
+        }
+        let label = self.core.label.clone();
+        match Core::guarded(&label, || self.turn(task.waker())) {
+            Ok(turn) => self.after(turn, task),
+            Err(error) => self.core.fail(error),
+        }
+        Poll::Pending
+    }
+
+    fn after(&mut self, turn: Turn, task: &mut Context<'_>) {
+        self.stage.flush();
+        match turn {
+            Turn::Again => {
+                self.core.busy();
+                task.waker().wake_by_ref();
+            }
+            Turn::Blocked => self.core.blocked(),
+            Turn::Idle => {
+                // The source has taken the waker, or said how long to wait, or is behind its gate.
+                if !self.core.look_again(task.waker()) {
+                    self.core.arm_timer(self.pause, task);
+                }
+            }
+            Turn::Over => self.core.over(),
+        }
+    }
+}
+
+/// The long-lived future that does the actor's work between its control messages.
+struct Work;
+
+impl<B: Batch> ActorFuture<SourceActor<B>> for Work {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        actor: &mut SourceActor<B>,
+        _: &mut ActorCtx<SourceActor<B>>,
+        task: &mut Context<'_>,
+    ) -> Poll<()> {
+        actor.poll(task)
+    }
+}
+
+impl<B: Batch> Actor for SourceActor<B> {
+    type Context = ActorCtx<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(MAILBOX_MESSAGES);
+        context.spawn(Work);
+        let control = context.address().recipient();
+        self.core.tell.tell(What::Started { actor: self.core.id, control });
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.core.tell.tell(What::Stopped(self.core.id));
+    }
+}
+
+impl<B: Batch> Handler<Command> for SourceActor<B> {
+    type Result = ();
+
+    fn handle(&mut self, command: Command, context: &mut Self::Context) {
+        match command {
+            Command::Run => self.core.running = true,
+            Command::Stop => context.stop(),
+            Command::Committed(epoch) => self.committed(epoch),
+            other => self.core.commands.push_back(other),
+        }
+    }
+}
+
+/// Nothing in the actor is pinned: rows are moved freely.
+impl<B: Batch> Unpin for SourceActor<B> {}

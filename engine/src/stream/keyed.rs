@@ -1,0 +1,168 @@
+//! Streams split by key, and their windows.
+
+use super::Stream;
+use super::piped::Piped;
+use crate::plan::graph::PartitionFactory;
+use lotic_operators::aggregate::{Aggregate, Count, Fold, Reduce, RunningAggregate};
+use lotic_operators::join::KeyedJoin;
+use lotic_operators::key::{Key, Value, hash_of, owner_of};
+use lotic_operators::process::{KeyedProcess, Process};
+use lotic_operators::window::{CountWindow, Tumbling, TumblingWindow, Windowed};
+use lotic_operators::{Rows, Side, Timestamp, TwoInput};
+use std::marker::PhantomData;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+/// A stream split by key. Rows of equal keys are processed in order by the same instance, which alone holds
+/// the key's state.
+#[must_use = "a stream does nothing until it ends in a sink and is started"]
+pub struct KeyedStream<T: Send + 'static, K, F> {
+    piped: Piped<Rows<T>>,
+    key: F,
+    keys: PhantomData<fn() -> K>,
+}
+
+impl<T: Send + 'static, K, F> std::fmt::Debug for KeyedStream<T, K, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeyedStream({:?})", self.piped)
+    }
+}
+
+/// Sends each row to the instance that owns its key.
+fn by_key<T, K, F>(key: F) -> PartitionFactory<Rows<T>>
+where
+    T: Send + 'static,
+    K: Key,
+    F: Fn(&T) -> K + Clone + Send + Sync + 'static,
+{
+    Arc::new(move || {
+        let key = key.clone();
+        Box::new(move |rows, owners| {
+            let parallelism = owners.len();
+            for row in rows {
+                owners[owner_of(hash_of(&key(&row)), parallelism)].push(row);
+            }
+        })
+    })
+}
+
+impl<T, K, F> KeyedStream<T, K, F>
+where
+    T: Send + 'static,
+    K: Key,
+    F: Fn(&T) -> K + Clone + Send + Sync + 'static,
+{
+    pub(crate) fn new(piped: Piped<Rows<T>>, key: F) -> Self {
+        KeyedStream { piped, key, keys: PhantomData }
+    }
+
+    /// The running aggregation: each row updates its key's state and emits `(key, result so far)`.
+    pub fn aggregate<A: Aggregate<T>>(self, aggregate: A) -> Stream<(K, A::Out)> {
+        let key = self.key;
+        Stream::new(self.piped.operator("aggregate", false, Some(by_key(key.clone())), move |_| {
+            Box::new(RunningAggregate::new(key.clone(), aggregate.clone()))
+        }))
+    }
+
+    /// The running count: each row emits `(key, rows so far)`.
+    pub fn count(self) -> Stream<(K, u64)> {
+        self.aggregate(Count)
+    }
+
+    /// Combines the rows of a key two by two: each row emits `(key, combined so far)`.
+    pub fn reduce<R>(self, combine: R) -> Stream<(K, T)>
+    where
+        T: Value,
+        R: Fn(T, T) -> T + Clone + Send + 'static,
+    {
+        self.aggregate(Reduce(combine))
+    }
+
+    /// Folds the rows of a key into a state: each row emits `(key, state so far)`.
+    pub fn fold<S, G>(self, init: S, add: G) -> Stream<(K, S)>
+    where
+        S: Value,
+        G: Fn(&mut S, T) + Clone + Send + 'static,
+    {
+        self.aggregate(Fold::new(init, add))
+    }
+
+    /// Runs a process function: arbitrary state and timers for each key.
+    pub fn process<P: Process<K, T>>(self, process: P) -> Stream<P::Out> {
+        let key = self.key;
+        Stream::new(self.piped.operator("process", false, Some(by_key(key.clone())), move |_| {
+            Box::new(KeyedProcess::new(key.clone(), process.clone()))
+        }))
+    }
+
+    /// Cuts the stream into windows of event time; aggregate them next.
+    pub fn window<E>(self, window: Tumbling<E>) -> WindowedStream<T, K, F, E>
+    where
+        E: FnMut(&T) -> Timestamp + Clone + Send + 'static,
+    {
+        WindowedStream { keyed: self, window }
+    }
+
+    /// Aggregates every `size` rows of a key.
+    pub fn count_window<A: Aggregate<T>>(self, size: NonZeroU64, aggregate: A) -> Stream<(K, A::Out)> {
+        let key = self.key;
+        Stream::new(self.piped.operator("count-window", false, Some(by_key(key.clone())), move |_| {
+            Box::new(CountWindow::new(key.clone(), size, aggregate.clone()))
+        }))
+    }
+
+    /// Every row meets every row of the same key in the other stream, once. State grows with both inputs.
+    pub fn join<R, G, J, O>(self, other: KeyedStream<R, K, G>, join: J) -> Stream<O>
+    where
+        T: Value,
+        R: Value,
+        O: Send + 'static,
+        G: Fn(&R) -> K + Clone + Send + Sync + 'static,
+        J: FnMut(&T, &R) -> O + Clone + Send + 'static,
+    {
+        let (left, right) = (self.key, other.key);
+        let partitions = (by_key(left.clone()), by_key(right.clone()));
+        let wraps = (Side::Left as fn(Rows<T>) -> _, Side::Right as fn(Rows<R>) -> _);
+        Stream::new(self.piped.two_inputs(other.piped, "join", wraps, partitions, move |_| {
+            Box::new(TwoInput(KeyedJoin::new(left.clone(), right.clone(), join.clone())))
+        }))
+    }
+}
+
+/// A keyed stream cut into windows.
+#[must_use = "a stream does nothing until it ends in a sink and is started"]
+pub struct WindowedStream<T: Send + 'static, K, F, E> {
+    keyed: KeyedStream<T, K, F>,
+    window: Tumbling<E>,
+}
+
+impl<T: Send + 'static, K, F, E> std::fmt::Debug for WindowedStream<T, K, F, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WindowedStream({:?})", self.keyed)
+    }
+}
+
+impl<T, K, F, E> WindowedStream<T, K, F, E>
+where
+    T: Send + 'static,
+    K: Key,
+    F: Fn(&T) -> K + Clone + Send + Sync + 'static,
+    E: FnMut(&T) -> Timestamp + Clone + Send + 'static,
+{
+    /// Aggregates each window of each key; it is emitted once, when the watermark reaches its end.
+    pub fn aggregate<A: Aggregate<T>>(self, aggregate: A) -> Stream<Windowed<K, A::Out>> {
+        let (key, window) = (self.keyed.key, self.window);
+        Stream::new(self.keyed.piped.operator("tumbling-window", false, Some(by_key(key.clone())), move |_| {
+            Box::new(TumblingWindow::new(key.clone(), window.clone(), aggregate.clone()))
+        }))
+    }
+
+    /// Combines the rows of each window of each key two by two.
+    pub fn reduce<R>(self, combine: R) -> Stream<Windowed<K, T>>
+    where
+        T: Value,
+        R: Fn(T, T) -> T + Clone + Send + 'static,
+    {
+        self.aggregate(Reduce(combine))
+    }
+}

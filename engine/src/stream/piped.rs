@@ -1,0 +1,165 @@
+//! What all doors have in common: a position in the dataflow to which steps are added.
+
+use super::sunk::Query;
+use crate::plan::graph::{EdgeId, Incoming, Node, NodeId, Outgoing, Outputs, PartitionFactory, Role};
+use crate::runtime::build::{OperatorNode, SinkNode};
+use crate::runtime::edge::Spread;
+use crate::session::Session;
+use lotic_connectors::SinkFactory;
+use lotic_operators::{Batch, Instance, Operator, Output, Result};
+
+/// The end of a dataflow so far: the outputs of one node or, after a union, of several.
+pub(crate) struct Piped<B: Batch> {
+    session: Session,
+    ends: Vec<(NodeId, Outputs<B>)>,
+}
+
+impl<B: Batch> std::fmt::Debug for Piped<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "after {:?}", self.ends.iter().map(|(node, _)| node.0).collect::<Vec<_>>())
+    }
+}
+
+/// Passes batches on as they are: what a split or fork hangs on.
+struct Pass;
+
+impl<B: Batch> Operator<B, B> for Pass {
+    fn process(&mut self, input: &mut B, output: &mut Output<B>) -> Result<()> {
+        if let Some(batch) = input.take() {
+            output.emit(batch);
+        }
+        Ok(())
+    }
+}
+
+impl<B: Batch> Piped<B> {
+    pub(crate) fn new(session: Session, node: NodeId, outputs: Outputs<B>) -> Self {
+        Piped { session, ends: vec![(node, outputs)] }
+    }
+
+    /// The same place once more.
+    pub(crate) fn other(&self) -> Self {
+        Piped { session: self.session.clone(), ends: self.ends.clone() }
+    }
+
+    pub(crate) fn union(mut self, other: Self) -> Self {
+        self.ends.extend(other.ends);
+        self
+    }
+
+    /// Leads edges from here to a node about to be added as number `to`, whose batches are `I`.
+    fn connect<I: Batch>(
+        &self,
+        to: NodeId,
+        wrap: fn(B) -> I,
+        (partition, plain): (Option<&PartitionFactory<B>>, bool),
+    ) -> Vec<Incoming> {
+        let mut incoming = Vec::new();
+        for (from, outputs) in &self.ends {
+            let edge = EdgeId(self.session.graph().number());
+            outputs.lock().edges.push(Outgoing::new(edge, to, wrap, partition.cloned()));
+            incoming.push(Incoming { edge, from: *from, by_key: partition.is_some(), plain });
+        }
+        incoming
+    }
+
+    fn reserve(&self) -> NodeId {
+        NodeId(self.session.graph().number())
+    }
+
+    fn place(&self, id: NodeId, node: Node) {
+        self.session.graph().nodes.insert(id, node);
+    }
+
+    /// Adds an operator; `make` builds each instance. With a partition rows go to the owner of their key.
+    pub(crate) fn operator<O: Batch>(
+        self,
+        kind: &str,
+        stateless: bool,
+        partition: Option<PartitionFactory<B>>,
+        make: impl FnMut(Instance) -> Box<dyn Operator<B, O>> + Send + 'static,
+    ) -> Piped<O> {
+        let id = self.reserve();
+        let incoming = self.connect::<B>(id, |batch| batch, (partition.as_ref(), true));
+        self.operator_node(id, kind, stateless, incoming, make)
+    }
+
+    fn operator_node<I: Batch, O: Batch>(
+        &self,
+        id: NodeId,
+        kind: &str,
+        stateless: bool,
+        incoming: Vec<Incoming>,
+        make: impl FnMut(Instance) -> Box<dyn Operator<I, O>> + Send + 'static,
+    ) -> Piped<O> {
+        let outputs = Outputs::default();
+        let builder = OperatorNode { factory: Box::new(make), outputs: outputs.clone() };
+        let node = Node {
+            kind: kind.to_owned(),
+            uid: None,
+            role: Role::Operator { stateless },
+            parallelism: None,
+            incoming,
+            builder: Box::new(builder),
+        };
+        self.place(id, node);
+        Piped::new(self.session.clone(), id, outputs)
+    }
+
+    /// Adds an operator with two inputs, each with its own partition; `left` and `right` wrap their batches.
+    #[allow(clippy::too_many_arguments, reason = "two of everything")]
+    pub(crate) fn two_inputs<R: Batch, I: Batch, O: Batch>(
+        self,
+        other: Piped<R>,
+        kind: &str,
+        (left, right): (fn(B) -> I, fn(R) -> I),
+        partitions: (PartitionFactory<B>, PartitionFactory<R>),
+        make: impl FnMut(Instance) -> Box<dyn Operator<I, O>> + Send + 'static,
+    ) -> Piped<O> {
+        let id = self.reserve();
+        let mut incoming = self.connect::<I>(id, left, (Some(&partitions.0), false));
+        incoming.extend(other.connect::<I>(id, right, (Some(&partitions.1), false)));
+        self.operator_node(id, kind, false, incoming, make)
+    }
+
+    /// Adds a place with several outputs; `make` gives the rule of each instance.
+    pub(crate) fn spread(self, kind: &str, make: impl Fn() -> Spread<B> + Send + 'static) -> Piped<B> {
+        let piped = self.operator(kind, true, None, |_| Box::new(Pass));
+        piped.ends[0].1.lock().spread = Some(Box::new(make));
+        piped
+    }
+
+    pub(crate) fn sink(self, factory: Box<dyn SinkFactory<B>>) -> Query {
+        let id = self.reserve();
+        let incoming = self.connect::<B>(id, |batch| batch, (None, true));
+        let traits = factory.traits();
+        let node = Node {
+            kind: format!("sink-{}", traits.name),
+            uid: None,
+            role: Role::Sink(traits),
+            parallelism: None,
+            incoming,
+            builder: Box::new(SinkNode { factory }),
+        };
+        self.place(id, node);
+        Query::new(self.session, id)
+    }
+
+    pub(crate) fn set_uid(&self, uid: &str) {
+        self.change(|node| node.uid = Some(uid.to_owned()), "uid");
+    }
+
+    pub(crate) fn set_parallelism(&self, parallelism: usize) {
+        self.change(|node| node.parallelism = Some(parallelism), "parallelism");
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Node), setting: &str) {
+        let mut graph = self.session.graph();
+        let id = self.ends[0].0;
+        if self.ends.len() > 1 {
+            graph.mistakes.push((id, format!("`{setting}` after a union: a union is no step of its own")));
+        } else if let Some(node) = graph.nodes.get_mut(&id) {
+            change(node);
+        }
+    }
+}
