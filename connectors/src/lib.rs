@@ -1,6 +1,44 @@
 //! Where data comes from and goes to in [Lotic](https://docs.rs/lotic): the source and sink contracts and
 //! the built-in connectors. I/O, but no threads of its own and no engine types: write a connector of your
-//! own against this crate alone.
+//! own against this crate alone, and hold it to the contract with `testing` (feature `testing`).
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`source`], [`sink`], [`offsets`] | the contracts |
+//! | [`ingress`], [`egress`], [`callback`] | the service's own threads, tasks and functions |
+//! | [`memory`], [`rate`], [`console`] | tests, measurements, demonstrations |
+//! | [`file`], [`socket`] | the outside world |
+//!
+//! # Sources
+//! | source | replayable | after a crash of the process | instances |
+//! |---|---|---|---|
+//! | [`IngressSource`] | no | what was queued or not yet checkpointed is lost | 1 |
+//! | [`MemorySource`] | while the process lives | its rows are gone | one per partition |
+//! | [`RateSource`] | yes | the same values again, at new times | one per partition |
+//! | [`SocketSource`] | no | what was received and not yet checkpointed is lost | 1 |
+//!
+//! # Sinks
+//! | sink | delivery | visible | instances |
+//! |---|---|---|---|
+//! | [`EgressSink`] | at least once | at once | any number |
+//! | [`ForEach`], [`ForEachBatch`] | at least once | at once | any number |
+//! | [`Console`] | at least once | at once | 1 |
+//! | [`MemorySink`] | exactly once while the process lives | at commit | any number |
+//! | [`FileSink`] | exactly once | at commit | any number |
+//!
+//! A query is exactly-once over a crash if its source is replayable and its sink exactly-once. A source that
+//! is not replayable loses what was in flight, whatever the sink promises.
+//!
+//! ```
+//! use lotic_connectors::{MemorySource, Offsets, PollRequest, Polled, SourceFactory};
+//! use lotic_operators::Instance;
+//!
+//! let mut source = MemorySource::new(["a", "b", "c"]).create(Instance::ONLY).unwrap();
+//! source.start(&Offsets::single("0", 1)).unwrap(); // as after a restart
+//! let request = PollRequest { max_rows: 10, until: None, waker: std::task::Waker::noop() };
+//! let Polled::Batch(rows) = source.poll(request).unwrap() else { unreachable!() };
+//! assert_eq!(rows.collect::<Vec<_>>(), ["b", "c"]);
+//! ```
 
 pub mod callback;
 pub mod console;

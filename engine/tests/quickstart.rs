@@ -1,16 +1,12 @@
 //! The first things a user does.
 
 use lotic::connectors::memory::{self, MemorySource, MemorySink};
-use lotic::{Mode, Session, Trigger};
+use lotic::{Session, Trigger};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 fn session() -> Session {
     Session::builder().app_name("test").get_or_create().unwrap()
-}
-
-fn counts(rows: &[(u64, u64)]) -> BTreeMap<u64, u64> {
-    rows.iter().copied().collect()
 }
 
 #[test]
@@ -73,11 +69,10 @@ fn the_mode_can_be_switched_while_the_query_runs() {
         input.add(0..10);
         added += 10;
         query.process_all_available().unwrap();
-        assert_eq!(query.last_progress().unwrap().mode, if trigger.mode() == Mode::Continuous { Mode::Continuous } else { Mode::MicroBatch });
+        assert_eq!(query.last_progress().unwrap().mode, trigger.mode());
     }
     input.finish();
     query.await_termination().unwrap();
     let numbers: Vec<u64> = sink.committed().into_iter().map(|(_, count)| count).collect();
     assert_eq!(numbers, (1..=added as u64).collect::<Vec<_>>());
-    assert_eq!(counts(&[(1, 1)]).len(), 1);
 }

@@ -10,7 +10,9 @@ use std::time::SystemTime;
 /// costs about 20 ns (the processor's time stamp counter); take one for a batch, not for a record.
 #[derive(Debug, Clone)]
 pub struct Timebase {
-    clock: Clock,
+    /// None for a clock that two processes share: each calibrates its counter for itself, which would let
+    /// them drift apart, so they read the system's wall clock instead, for 50 ns.
+    counter: Option<Clock>,
     start: Arc<OnceLock<Start>>,
 }
 
@@ -31,7 +33,20 @@ impl Timebase {
     /// milliseconds.
     #[must_use]
     pub fn new() -> Timebase {
-        Timebase { clock: Clock::new(), start: Arc::new(OnceLock::new()) }
+        Timebase { counter: Some(Clock::new()), start: Arc::default() }
+    }
+
+    /// A clock that has not begun, and that another process can share with [`Timebase::shared`].
+    #[must_use]
+    pub fn shareable() -> Timebase {
+        Timebase { counter: None, start: Arc::default() }
+    }
+
+    /// A shareable clock of another process, which began at this time.
+    #[must_use]
+    pub fn shared(began_at: SystemTime) -> Timebase {
+        let start = Start { raw: 0, wall: began_at };
+        Timebase { counter: None, start: Arc::new(OnceLock::from(start)) }
     }
 
     /// A clock that begins now.
@@ -44,13 +59,20 @@ impl Timebase {
 
     /// Begins to count, on all clones. Further calls change nothing.
     pub fn begin(&self) {
-        self.start.get_or_init(|| Start { raw: self.clock.raw(), wall: SystemTime::now() });
+        let raw = || self.counter.as_ref().map_or(0, Clock::raw);
+        self.start.get_or_init(|| Start { raw: raw(), wall: SystemTime::now() });
     }
 
     /// Nanoseconds since the beginning; `None` before it.
     #[inline]
     pub fn since_begin(&self) -> Option<u64> {
-        self.start.get().map(|start| self.clock.delta_as_nanos(start.raw, self.clock.raw()))
+        let start = self.start.get()?;
+        match &self.counter {
+            Some(counter) => Some(counter.delta_as_nanos(start.raw, counter.raw())),
+            None => {
+                Some(SystemTime::now().duration_since(start.wall).map_or(0, |since| since.as_nanos() as u64))
+            }
+        }
     }
 
     /// Nanoseconds since the beginning; 0 before it.
@@ -79,6 +101,15 @@ mod tests {
         let first = clone.now_ns();
         timebase.begin();
         assert!(clone.now_ns() >= first, "a second begin does not reset the clock");
+    }
+
+    #[test]
+    fn another_process_can_share_it() {
+        let ours = Timebase::shareable();
+        ours.begin();
+        let theirs = Timebase::shared(ours.began_at());
+        let (before, now, after) = (ours.now_ns(), theirs.now_ns(), ours.now_ns());
+        assert!(before <= now && now <= after, "{before} {now} {after}");
     }
 
     #[test]

@@ -115,6 +115,11 @@ impl DueRecords {
         }
     }
 
+    /// When sending ends.
+    pub fn ends_ns(&self) -> u64 {
+        self.traffic.window.to_ns
+    }
+
     /// Records handed out so far.
     pub fn sent(&self) -> u64 {
         (self.index - self.traffic.share.index) / self.traffic.share.of

@@ -150,6 +150,12 @@ impl Recorder {
         }
     }
 
+    /// One thing that arrived stood for this many records: they count as seen.
+    #[inline]
+    pub fn stands_for(&mut self, records: u64) {
+        self.seen += records.saturating_sub(1);
+    }
+
     /// Records seen so far, in or out of the window.
     pub fn seen(&self) -> u64 {
         self.seen

@@ -354,3 +354,127 @@ where
         self.fire_event(output)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Context<'a> = ProcessContext<'a, u8, u64, &'static str>;
+
+    /// Does to the key what a row says.
+    #[derive(Debug, Clone)]
+    struct Puppet(fn(Option<Timer>, &mut Context<'_>));
+
+    #[derive(Debug)]
+    struct Row(u8, fn(&mut Context<'_>));
+
+    impl Process<u8, Row> for Puppet {
+        type State = u64;
+        type Out = &'static str;
+
+        fn on_row(&mut self, row: Row, context: &mut Context<'_>) -> Result<()> {
+            (row.1)(context);
+            Ok(())
+        }
+
+        fn on_timer(&mut self, timer: Timer, context: &mut Context<'_>) -> Result<()> {
+            (self.0)(Some(timer), context);
+            Ok(())
+        }
+    }
+
+    type Keyed = KeyedProcess<Row, u8, Puppet, fn(&Row) -> u8>;
+    type Out = Output<Rows<&'static str>>;
+
+    fn keyed(on_timer: fn(Option<Timer>, &mut Context<'_>)) -> (Keyed, Out) {
+        (KeyedProcess::new(|row: &Row| row.0, Puppet(on_timer)), Output::default())
+    }
+
+    fn row(keyed: &mut Keyed, output: &mut Out, run: fn(&mut Context<'_>)) {
+        keyed.process(&mut Rows::from(vec![Row(1, run)]), output).unwrap();
+    }
+
+    const SOON: Timer = Timer::Event(Timestamp(10));
+    const LATER: Timer = Timer::Processing(Timestamp(90));
+
+    #[test]
+    fn a_key_takes_memory_only_while_it_has_state_or_timers() {
+        let (mut keyed, mut output) = keyed(|_, context| context.emit("timer"));
+        row(&mut keyed, &mut output, |context| context.emit("untouched"));
+        assert!(keyed.entries.is_empty());
+        row(&mut keyed, &mut output, |context| context.set_timer(SOON));
+        assert_eq!(keyed.entries.len(), 1);
+        assert_eq!(keyed.watermark(Timestamp(10), &mut output).unwrap(), Progress::Done);
+        assert!(keyed.entries.is_empty(), "its only timer came up");
+        row(&mut keyed, &mut output, |context| *context.state() += 1);
+        row(&mut keyed, &mut output, |context| {
+            context.set_timer(LATER);
+            context.clear();
+        });
+        assert_eq!(keyed.entries.len(), 1, "cleared, but it has a timer");
+        row(&mut keyed, &mut output, |context| context.cancel_timer(LATER));
+        assert!(keyed.entries.is_empty());
+        assert!(keyed.clocks.processing.is_empty(), "a cancelled timer takes no memory");
+    }
+
+    #[test]
+    fn a_timer_behind_the_watermark_comes_up_before_the_next_row() {
+        let (mut keyed, mut output) = keyed(|_, context| context.emit("timer"));
+        assert_eq!(keyed.watermark(Timestamp(10), &mut output).unwrap(), Progress::Done);
+        let set = Row(1, |context| context.set_timer(SOON));
+        let next = Row(1, |context| context.emit("next row"));
+        keyed.process(&mut Rows::from(vec![set, next]), &mut output).unwrap();
+        output.take();
+        let Some(crate::Emitted::Batch(rows)) = output.take() else { panic!("rows were emitted") };
+        assert_eq!(rows.as_slice(), ["timer", "next row"]);
+    }
+
+    #[test]
+    fn timers_that_never_end_are_an_error_and_not_a_hang() {
+        let endless: fn(Option<Timer>, &mut Context<'_>) = |timer, context| match timer {
+            Some(Timer::Event(time)) => context.set_timer(Timer::Event(Timestamp(time.0 + 1))),
+            Some(now) => context.set_timer(now),
+            None => {}
+        };
+        let (mut keyed, mut output) = keyed(endless);
+        row(&mut keyed, &mut output, |context| context.set_timer(SOON));
+        assert_eq!(keyed.watermark(Timestamp(10_000), &mut output).unwrap(), Progress::Again);
+        while keyed.watermark(Timestamp(10_000), &mut output).unwrap() == Progress::Again {}
+        let error = loop {
+            match keyed.finish(&mut output) {
+                Ok(progress) => assert_eq!(progress, Progress::Again),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, OperatorError::Limit(_)), "{error}");
+
+        let (mut keyed, mut output) = self::keyed(endless);
+        row(&mut keyed, &mut output, |context| context.set_timer(LATER));
+        output.set_now(Timestamp(90));
+        assert!((0..1000).any(|_| keyed.tick(&mut output).is_err()));
+    }
+
+    #[test]
+    fn the_earliest_processing_time_is_asked_for_also_after_a_restore() {
+        let (mut keyed, mut output) = keyed(|_, _| {});
+        row(&mut keyed, &mut output, |context| {
+            for time in [90, 50, 70] {
+                context.set_timer(Timer::Processing(Timestamp(time)));
+            }
+        });
+        assert_eq!(output.take_wake_at(), Some(Timestamp(50)));
+        output.set_now(Timestamp(60));
+        assert_eq!(keyed.tick(&mut output).unwrap(), Progress::Done);
+        assert_eq!(output.take_wake_at(), Some(Timestamp(70)));
+        assert_eq!(keyed.tick(&mut output).unwrap(), Progress::Done, "woken for nothing");
+        assert_eq!(output.take_wake_at(), Some(Timestamp(70)));
+
+        let mut bytes = Vec::new();
+        let snapshot = keyed.snapshot().unwrap();
+        snapshot.tables[0].chunks[0].1.encode(&mut bytes).unwrap();
+        let image = crate::StateImage { tables: [("process".to_owned(), vec![bytes])].into() };
+        let (mut restored, mut output) = self::keyed(|_, _| {});
+        restored.restore(Restore { image: &image, instance: crate::Instance::ONLY }, &mut output).unwrap();
+        assert_eq!(output.take_wake_at(), Some(Timestamp(70)));
+    }
+}

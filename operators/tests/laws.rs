@@ -1,7 +1,7 @@
 //! Laws of the operators that keep little or nothing: maps are iterators, watermarks only rise, rows that
 //! come too late are counted.
 
-use lotic_operators::aggregate::Count;
+use lotic_operators::aggregate::{Count, RunningAggregate};
 use lotic_operators::map::{Filter, FlatMap, Inspect, Map};
 use lotic_operators::testing::{Event, OperatorHarness, Stored};
 use lotic_operators::watermark::AssignWatermark;
@@ -31,11 +31,11 @@ fn rows(events: &[Event<i64>]) -> impl Iterator<Item = i64> {
 }
 
 fn last_watermark(events: &[Event<i64>]) -> Timestamp {
-    let watermarks = events.iter().filter_map(|event| match event {
+    let mut watermarks = events.iter().filter_map(|event| match event {
         Event::Watermark(time) => Some(*time),
         _ => None,
     });
-    watermarks.last().unwrap_or(Timestamp::MIN)
+    watermarks.next_back().unwrap_or(Timestamp::MIN)
 }
 
 proptest! {
@@ -82,6 +82,27 @@ proptest! {
     }
 }
 
+/// Rows taken and rows emitted by one call of ten rows where there is room for three.
+fn taken_for_room_of_three<O: Send + 'static>(
+    mut operator: impl Operator<Rows<i64>, Rows<O>>,
+) -> (usize, usize) {
+    let (mut input, mut output) = (Rows::from((0..10).collect::<Vec<i64>>()), Output::with_limit(3));
+    operator.process(&mut input, &mut output).expect("rows are processed");
+    let Some(Emitted::Batch(rows)) = output.take() else { panic!("rows were emitted") };
+    (10 - input.len(), rows.len())
+}
+
+#[test]
+fn operators_take_no_more_rows_than_there_is_room_for() {
+    assert_eq!(taken_for_room_of_three(Map(|n: i64| n)), (3, 3));
+    assert_eq!(taken_for_room_of_three(Inspect(|_: &i64| {})), (3, 3));
+    assert_eq!(taken_for_room_of_three(assign()), (3, 3));
+    assert_eq!(taken_for_room_of_three(RunningAggregate::new(|n: &i64| *n, Count)), (3, 3));
+    assert_eq!(taken_for_room_of_three(FlatMap(|n: i64| [n, n])), (2, 4), "a row is not consumed by halves");
+    let (taken, emitted) = taken_for_room_of_three(Filter(|n: &i64| n % 2 == 0));
+    assert!(taken >= 5 && emitted == 3, "{taken}");
+}
+
 type Assign = AssignWatermark<fn(&i64) -> Timestamp>;
 
 fn assign() -> Assign {
@@ -91,7 +112,7 @@ fn assign() -> Assign {
 /// The watermarks that are emitted for these rows.
 fn watermarks(operator: &mut Assign, rows: &[i64]) -> Vec<i64> {
     let mut output = Output::default();
-    operator.process(&mut Rows::from(rows.to_vec()), &mut output).unwrap();
+    operator.process(&mut Rows::from(rows.to_vec()), &mut output).expect("rows are processed");
     taken(&mut output)
 }
 
@@ -186,10 +207,12 @@ where
     Q: Operator<Rows<I>, Rows<O>>,
 {
     let mut output = Output::default();
-    first.process(&mut Rows::from(rows), &mut output).unwrap();
+    first.process(&mut Rows::from(rows), &mut output).expect("it does not fail");
     let mut stored = Stored::default();
-    stored.store(&first.snapshot().unwrap());
-    second.restore(Restore { image: &stored.image(), instance: Instance::ONLY }, &mut output).unwrap();
+    stored.store(&first.snapshot().expect("it does not fail"));
+    second
+        .restore(Restore { image: &stored.image(), instance: Instance::ONLY }, &mut output)
+        .expect("it does not fail");
     second
 }
 

@@ -69,7 +69,7 @@ where
     for row in only_rows(events) {
         let rows = seen.entry(row.key).or_default();
         rows.push(row.clone());
-        if rows.len() as u64 % size == 0 {
+        if (rows.len() as u64).is_multiple_of(size) {
             expected.push((row.key, whole(&aggregate, &rows[rows.len() - size as usize..])));
         }
     }

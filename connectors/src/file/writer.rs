@@ -91,7 +91,6 @@ where
     }
 
     fn pre_commit(&mut self, epoch: Epoch) -> Result<Option<Prepare>> {
-        self.epoch = epoch.next();
         if self.part.rows == 0 {
             return Ok(None);
         }

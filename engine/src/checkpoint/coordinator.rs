@@ -160,6 +160,8 @@ struct Open {
 struct Planning {
     ends: BTreeMap<ActorId, Offsets>,
     has_rows: bool,
+    /// Somebody waits for an epoch: an empty one will do.
+    forced: bool,
     persisting: bool,
 }
 
@@ -185,6 +187,7 @@ pub struct Coordinator {
     due: Duration,
     backoff: Duration,
     failed_in_a_row: u32,
+    started: bool,
     over: bool,
 }
 
@@ -218,6 +221,7 @@ impl Coordinator {
             due: Duration::ZERO,
             backoff: Duration::from_millis(1),
             failed_in_a_row: 0,
+            started: false,
             over: false,
         }
     }
@@ -301,6 +305,7 @@ impl Coordinator {
         replay: Option<(Epoch, BTreeMap<ActorId, Offsets>)>,
         actions: &mut Vec<Action>,
     ) {
+        self.started = true;
         self.due = now;
         if let Trigger::Continuous(interval) = self.trigger {
             self.due = now + interval;
@@ -314,7 +319,7 @@ impl Coordinator {
 
     /// Opens what is due. The only place where epochs begin.
     fn advance(&mut self, now: Duration, active: bool, actions: &mut Vec<Action>) {
-        if self.last.is_some() || self.planning.is_some() {
+        if !self.started || self.last.is_some() || self.planning.is_some() {
             return;
         }
         let ended = self.exhausted == self.sources;
@@ -335,8 +340,8 @@ impl Coordinator {
                 self.due = now;
                 actions.push(Action::OpenGates);
             } else if now >= self.due || self.forced {
-                self.forced = false;
-                self.planning = Some(Planning::default());
+                let forced = std::mem::take(&mut self.forced);
+                self.planning = Some(Planning { forced, ..Planning::default() });
                 let unlimited = match self.trigger {
                     Trigger::Once => true,
                     Trigger::AvailableNow => self.goal.is_none(),
@@ -424,7 +429,7 @@ impl Coordinator {
         } else if bounded {
             planning.has_rows = planning.ends != self.read;
         }
-        if planning.has_rows {
+        if planning.has_rows || (planning.forced && !bounded && self.exhausted != self.sources) {
             planning.persisting = true;
             actions.push(Action::PersistPlan { epoch, ends: planning.ends.clone() });
         } else {

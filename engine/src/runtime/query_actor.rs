@@ -151,6 +151,10 @@ impl QueryActor {
             for id in active.actors.keys() {
                 active.tell(*id, Command::Run);
             }
+            for waiter in &mut self.waiters {
+                waiter.targets.clear();
+                active.tell_sources(|_| Command::Latest { ticket: waiter.ticket });
+            }
             let replay = active.take_replay();
             self.shared.set_status(QueryStatus::Running);
             self.step(Event::Started { replay }, context);
@@ -227,18 +231,24 @@ impl QueryActor {
     fn completed(&mut self, epoch: Epoch, now_ns: u64, context: &mut Ctx) {
         let Some(active) = &mut self.active else { return };
         active.tell_sources(|_| Command::Committed(epoch));
-        let last = active.figures.keys().next_back().is_none_or(|newest| *newest == epoch)
-            && active.coordinator.is_over();
+        let nothing = BTreeMap::new();
+        let reached = active.offsets.get(&epoch).unwrap_or(&nothing);
+        let (released, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.waiters).into_iter().partition(|waiter| waiter.reached(reached));
+        self.waiters = waiting;
         let since = Duration::from_nanos(now_ns.saturating_sub(active.reporter.last_ns()));
-        if since >= PROGRESS_INTERVAL || last || self.shared.recent(1).is_empty() {
+        let wanted = !released.is_empty() || active.coordinator.is_over() || self.shared.recent(1).is_empty();
+        if wanted || since >= PROGRESS_INTERVAL {
             let report = active.report(epoch, &self.shared, self.clock.now());
             self.shared.progressed(report);
         }
-        let later = active.offsets.split_off(&epoch.next());
-        let reached = std::mem::replace(&mut active.offsets, later).remove(&epoch).unwrap_or_default();
+        active.offsets = active.offsets.split_off(&epoch.next());
         active.figures = active.figures.split_off(&epoch.next());
         active.modes = active.modes.split_off(&epoch.next());
-        self.waiters.retain(|waiter| !waiter.reached(&reached) || waiter.done.send(()).is_err());
+        for waiter in released {
+            // Whoever asked may have given up waiting.
+            let _ = waiter.done.send(());
+        }
         if !self.waiters.is_empty() {
             context.notify(ForceEpoch);
         }

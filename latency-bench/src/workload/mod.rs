@@ -13,8 +13,11 @@ use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime};
 
 mod keyed_count;
+mod lotic;
 mod pass_through;
+mod probe;
 mod saturation;
+mod source;
 
 /// Every workload, in the order of `list`.
 pub static WORKLOADS: &[&dyn Workload] =
@@ -241,6 +244,37 @@ impl RunConfig {
 /// The nanoseconds of a duration; saturates.
 pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The usual configurations: Lotic's triggers side by side, peers and floor, at each rate.
+fn side_by_side(workload: &'static str, options: &Options) -> Vec<RunConfig> {
+    let at = |load| {
+        let ours = options.triggers().into_iter().map(move |trigger| options.lotic(workload, load, trigger));
+        ours.chain(options.others(workload, load))
+    };
+    options.loads().into_iter().flat_map(at).collect()
+}
+
+/// What the peers can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Peer {
+    PassThrough,
+    KeyedCount,
+}
+
+/// A run on a peer.
+#[cfg(feature = "peers")]
+fn peer(config: &RunConfig, what: Peer) -> Result<RunResult> {
+    match what {
+        Peer::PassThrough => crate::peer_timely::pass_through(config),
+        Peer::KeyedCount => crate::peer_timely::keyed_count(config),
+    }
+}
+
+/// A run on a peer that this build does not have.
+#[cfg(not(feature = "peers"))]
+fn peer(config: &RunConfig, what: Peer) -> Result<RunResult> {
+    Err(config.failed(format!("this build has no {what:?} of a peer: build with `--features peers`")))
 }
 
 /// What one run returns. Latencies are in nanoseconds.

@@ -1,9 +1,14 @@
 //! `pass-through`: the way through the engine itself.
 
+use super::lotic::LoticRun;
 use super::{Engine, RunConfig, RunResult, Workload};
+use crate::clock::Timebase;
 use crate::error::Result;
+use crate::event::{Event, is_kept, transform};
 use crate::floor;
 use crate::options::Options;
+use crate::recorder::Recorder;
+use lotic::operators::Rows;
 
 /// Source, two stateless operators, sink.
 #[derive(Debug)]
@@ -19,15 +24,29 @@ impl Workload for PassThrough {
     }
 
     fn cases(&self, options: &Options) -> Vec<RunConfig> {
-        options.loads().into_iter().flat_map(|load| options.others(self.name(), load)).collect()
+        super::side_by_side(self.name(), options)
     }
 
     fn run(&self, config: &RunConfig) -> Result<RunResult> {
         match config.engine {
             Engine::Floor => floor::pass_through(config),
-            #[cfg(feature = "peers")]
-            Engine::Timely => crate::peer_timely::pass_through(config),
-            _ => Err(config.failed("not wired")),
+            Engine::Timely => super::peer(config, super::Peer::PassThrough),
+            Engine::Lotic => on_lotic(config),
         }
     }
+}
+
+/// The run on Lotic.
+pub(super) fn on_lotic(config: &RunConfig) -> Result<RunResult> {
+    let run = LoticRun::new(config, Timebase::new(), Recorder::new(config.window()))?;
+    let (events, feed) = run.events();
+    let probe = run.probe.clone();
+    let query = events.map(transform).filter(is_kept).for_each_batch(move |rows: &mut Rows<Event>| {
+        probe.record(|now_ns, recorder| {
+            for event in rows {
+                recorder.record(now_ns, event.intended_ns, event.sent_ns);
+            }
+        });
+    });
+    run.drive(query, feed, |_, _| Ok(()))
 }

@@ -289,6 +289,8 @@ mod tests {
         Add(u16, u64),
         Remove(u16),
         Marker,
+        /// A marker, and a new table restored from it.
+        Restart,
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -296,6 +298,7 @@ mod tests {
             6 => (0u16..400, any::<u64>()).prop_map(|(key, value)| Step::Add(key, value)),
             2 => (0u16..400).prop_map(Step::Remove),
             1 => Just(Step::Marker),
+            1 => Just(Step::Restart),
         ];
         proptest::collection::vec(step, 0..600)
     }
@@ -321,6 +324,12 @@ mod tests {
                         held.push(snapshot.clone()); // as a slow background writer would
                         log.store(snapshot);
                         at_marker = model.clone();
+                    }
+                    Step::Restart => {
+                        log.store(state.snapshot());
+                        at_marker = model.clone();
+                        state = KeyedState::new("t");
+                        state.restore(Restore { image: &log.image(), instance: Instance::ONLY }).unwrap();
                     }
                 }
                 prop_assert_eq!(state.len(), model.len());
@@ -353,6 +362,33 @@ mod tests {
         let snapshot = state.snapshot();
         assert!(!snapshot.full);
         assert_eq!(snapshot.chunks.len(), 1);
+    }
+
+    #[test]
+    fn places_of_keys_that_are_gone_are_used_again() {
+        let mut state = KeyedState::<u32, u32>::new("t");
+        for key in 0..10_000u32 {
+            state.entry(hash_of(&key), &key, || key);
+            if key >= 100 {
+                let gone = key - 100;
+                assert_eq!(state.remove(hash_of(&gone), &gone), Some(gone));
+            }
+        }
+        assert_eq!((state.len(), state.pages.len()), (100, 101usize.div_ceil(PAGE_ENTRIES)));
+    }
+
+    #[test]
+    fn a_key_that_loses_a_part_of_itself_is_refused() {
+        let mut state = KeyedState::<(u32, u32), u32>::new("t");
+        state.entry(hash_of(&(1u32, 1u32)), &(1, 1), || 1);
+        let mut log = Log::default();
+        log.store(state.snapshot());
+        let mut image = log.image();
+        let chunks = image.tables.get_mut("t").unwrap();
+        chunks.push(chunks[0].clone());
+        let mut other = KeyedState::<(u32, u32), u32>::new("t");
+        let error = other.restore(Restore { image: &image, instance: Instance::ONLY }).unwrap_err();
+        assert!(error.to_string().contains("two entries for one key"), "{error}");
     }
 
     #[test]

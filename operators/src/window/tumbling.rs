@@ -166,3 +166,51 @@ where
         self.close(Timestamp::MAX, output)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregate::Count;
+    use std::hash::{Hash, Hasher};
+
+    /// A key that breaks the promise of `Eq`.
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    struct Strange;
+
+    impl PartialEq for Strange {
+        fn eq(&self, _other: &Strange) -> bool {
+            false
+        }
+    }
+    impl Eq for Strange {}
+    impl Hash for Strange {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            state.write_u8(0);
+        }
+    }
+
+    fn second() -> Tumbling<impl FnMut(&i64) -> Timestamp> {
+        Tumbling::new(Duration::from_secs(1), |millis: &i64| Timestamp::from_millis(*millis))
+    }
+
+    #[test]
+    fn a_key_without_open_windows_takes_no_memory() {
+        let mut windows = TumblingWindow::new(|_: &i64| 'k', second(), Count);
+        let mut output = Output::default();
+        windows.process(&mut Rows::from(vec![100, 200, 1500]), &mut output).unwrap();
+        assert_eq!(windows.watermark(Timestamp::from_millis(1000), &mut output).unwrap(), Progress::Done);
+        assert_eq!(windows.open.len(), 1);
+        assert_eq!(windows.watermark(Timestamp::from_millis(2000), &mut output).unwrap(), Progress::Done);
+        assert!(windows.open.is_empty());
+        assert_eq!(windows.ends.first(), None);
+    }
+
+    #[test]
+    fn a_key_that_is_not_equal_to_itself_is_an_error_and_not_a_panic() {
+        let mut windows = TumblingWindow::new(|_: &i64| Strange, second(), Count);
+        let mut output = Output::default();
+        windows.process(&mut Rows::from(vec![100]), &mut output).unwrap();
+        let error = windows.finish(&mut output).unwrap_err();
+        assert!(error.to_string().contains("not equal to itself"), "{error}");
+    }
+}

@@ -22,7 +22,7 @@ pub(crate) fn events<T: Clone + std::fmt::Debug>(
     length: usize,
     row: impl Fn(i64, (u8, i64, u8)) -> T,
 ) -> impl Strategy<Value = Vec<Event<T>>> {
-    let step = (0u8..20, (0u8..5, -30i64..70, any::<u8>()));
+    let step = (0u8..20, (0u8..8, -30i64..70, any::<u8>()));
     proptest::collection::vec(step, 0..length).prop_map(move |steps| {
         let (mut watermark, mut now) = (0, 0);
         let mut events = Vec::with_capacity(steps.len());
