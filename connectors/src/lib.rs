@@ -7,7 +7,7 @@
 //! | [`source`], [`sink`], [`offsets`] | the contracts |
 //! | [`ingress`], [`egress`], [`callback`] | the service's own threads, tasks and functions |
 //! | [`memory`], [`rate`], [`console`] | tests, measurements, demonstrations |
-//! | [`file`], [`socket`] | the outside world |
+//! | [`mod@file`], [`socket`] | the outside world |
 //!
 //! # Sources
 //! | source | replayable | after a crash of the process | instances |

@@ -1,7 +1,7 @@
 //! Every built-in sink against the contract.
 #![allow(clippy::unwrap_used)]
 
-use lotic_connectors::file::{JsonLines, Lines};
+use lotic_connectors::file::JsonLines;
 use lotic_connectors::testing::{SinkWorld, check_sink};
 use lotic_connectors::{
     Console, Egress, EgressSink, FileSink, ForEach, ForEachBatch, MemorySink, SinkFactory, egress,
@@ -73,7 +73,6 @@ where
 #[test]
 fn files() {
     check_sink(|| InFolder::new(JsonLines));
-    check_sink(|| InFolder::new(Lines));
 }
 
 /// What a function was called with.

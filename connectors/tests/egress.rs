@@ -87,6 +87,29 @@ fn the_end_comes_after_the_last_row_and_not_with_a_restart() {
 }
 
 #[test]
+fn the_end_never_overtakes_the_last_row() {
+    for _ in 0..1_000 {
+        let (handle, factory) = egress::channel::<u64>("racing", 4);
+        let mut sink = sink_of(&factory, 1);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                write(&mut sink, vec![1]).unwrap();
+                drop((sink, factory));
+            });
+            let mut rows = 0;
+            loop {
+                match handle.try_recv() {
+                    Ok(_) => rows += 1,
+                    Err(NoRow::Empty) => thread::yield_now(),
+                    Err(NoRow::Ended) => break,
+                }
+            }
+            assert_eq!(rows, 1);
+        });
+    }
+}
+
+#[test]
 fn waiting_receivers_are_woken_by_rows_and_by_the_end() {
     let (handle, factory) = egress::channel::<u64>("awaited", 4);
     let mut sink = sink_of(&factory, 1);

@@ -118,6 +118,38 @@ fn the_end_of_the_query_frees_blocked_producers_and_drops_what_is_queued() {
 }
 
 #[test]
+fn no_wake_up_is_lost_between_two_threads_that_wait_for_each_other() {
+    const ROUNDS: u64 = 20_000;
+    let (ping, there) = ingress::channel::<u64>("ping", 1);
+    let (pong, back) = ingress::channel::<u64>("pong", 1);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut source = source_of(&there);
+            (0..ROUNDS).for_each(|_| pong.push(read(&mut source, 1).unwrap()[0]).unwrap());
+        });
+        let mut source = source_of(&back);
+        for round in 0..ROUNDS {
+            ping.push(round).unwrap();
+            assert_eq!(read(&mut source, 1).unwrap(), [round]);
+        }
+    });
+}
+
+#[test]
+fn a_producer_that_waits_is_woken_when_the_query_ends() {
+    let (handle, factory) = ingress::channel::<Arc<()>>("ended", 1);
+    let row = Arc::new(());
+    handle.push(Arc::clone(&row)).unwrap();
+    let (bell, waker) = Bell::new();
+    let mut sending = pin!(handle.send(Arc::clone(&row)));
+    assert!(poll_once(sending.as_mut(), &waker).is_pending());
+    drop(factory);
+    assert_eq!(Arc::strong_count(&row), 2, "one here, one in the hand of the producer");
+    assert!(bell.rings() >= 1);
+    assert!(matches!(poll_once(sending.as_mut(), &waker), Poll::Ready(Err(_))));
+}
+
+#[test]
 fn closing_frees_a_blocked_producer_and_leaves_what_is_queued() {
     let (handle, factory) = ingress::channel::<u64>("closed", 1);
     let mut source = source_of(&factory);

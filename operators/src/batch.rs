@@ -38,6 +38,25 @@ impl<T> Rows<T> {
     pub fn as_slice(&self) -> &[T] {
         self.0.as_slice()
     }
+
+    /// Turns every row into another, in the memory of the batch where the new type fits.
+    #[inline]
+    pub fn map_all<U>(self, f: impl FnMut(T) -> U) -> Rows<U> {
+        // Collecting a mapped `vec::IntoIter` into a `Vec` reuses its allocation.
+        Rows::from(self.0.map(f).collect::<Vec<U>>())
+    }
+
+    /// Keeps the rows for which `f` is true, in the memory of the batch.
+    #[inline]
+    pub fn filter_all(self, f: impl FnMut(&T) -> bool) -> Rows<T> {
+        Rows::from(self.0.filter(f).collect::<Vec<T>>())
+    }
+}
+
+impl<T> Default for Rows<T> {
+    fn default() -> Self {
+        Rows(Vec::new().into_iter())
+    }
 }
 
 impl<T> From<Vec<T>> for Rows<T> {

@@ -12,7 +12,11 @@ pub struct Map<F>(pub F);
 impl<T: Send + 'static, U: Send + 'static, F: FnMut(T) -> U + Send> Operator<Rows<T>, Rows<U>> for Map<F> {
     fn process(&mut self, input: &mut Rows<T>, output: &mut Output<Rows<U>>) -> Result<()> {
         let room = output.room();
-        output.builder().extend(input.by_ref().take(room).map(&mut self.0));
+        if output.is_empty() && input.len() <= room {
+            output.emit(std::mem::take(input).map_all(&mut self.0));
+        } else {
+            output.builder().extend(input.by_ref().take(room).map(&mut self.0));
+        }
         Ok(())
     }
 }
@@ -23,6 +27,10 @@ pub struct Filter<F>(pub F);
 
 impl<T: Send + 'static, F: FnMut(&T) -> bool + Send> Operator<Rows<T>, Rows<T>> for Filter<F> {
     fn process(&mut self, input: &mut Rows<T>, output: &mut Output<Rows<T>>) -> Result<()> {
+        if output.is_empty() && input.len() <= output.room() {
+            output.emit(std::mem::take(input).filter_all(&mut self.0));
+            return Ok(());
+        }
         while !output.is_full() {
             let room = output.room();
             if input.len() == 0 {
@@ -61,7 +69,12 @@ pub struct Inspect<F>(pub F);
 impl<T: Send + 'static, F: FnMut(&T) + Send> Operator<Rows<T>, Rows<T>> for Inspect<F> {
     fn process(&mut self, input: &mut Rows<T>, output: &mut Output<Rows<T>>) -> Result<()> {
         let room = output.room();
-        output.builder().extend(input.by_ref().take(room).inspect(&mut self.0));
+        if output.is_empty() && input.len() <= room {
+            input.as_slice().iter().for_each(&mut self.0);
+            output.emit(std::mem::take(input));
+        } else {
+            output.builder().extend(input.by_ref().take(room).inspect(&mut self.0));
+        }
         Ok(())
     }
 }

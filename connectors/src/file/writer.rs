@@ -91,6 +91,7 @@ where
     }
 
     fn pre_commit(&mut self, epoch: Epoch) -> Result<Option<Prepare>> {
+        self.epoch = epoch.next();
         if self.part.rows == 0 {
             return Ok(None);
         }
