@@ -40,6 +40,10 @@
 pub mod checkpoint;
 pub mod clock;
 mod error;
+#[cfg(feature = "testing")]
+pub mod kill_point;
+#[cfg(not(feature = "testing"))]
+mod kill_point;
 pub mod limits;
 mod plan;
 pub mod query;
@@ -47,6 +51,8 @@ mod runtime;
 mod session;
 mod stream;
 mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use lotic_connectors as connectors;
 pub use lotic_operators as operators;

@@ -5,7 +5,7 @@ use crate::environment::Machine;
 use crate::error::{Error, Result};
 use crate::options::{Modes, Options, RUNS, WaitChoice};
 use crate::report::{Report, table, write_folder};
-use crate::workload::{Epochs, WORKLOADS, Workload};
+use crate::workload::{Epochs, WORKLOADS, Workload, socket};
 use crate::{runner, self_test};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
@@ -43,6 +43,9 @@ enum Command {
     },
     /// Inject a stall and check that the instrument sees it; exit code 1 if it does not.
     SelfTest,
+    /// The sending process of the workload `socket`.
+    #[command(name = socket::SENDER, hide = true)]
+    SendLines(socket::SenderArguments),
 }
 
 #[derive(Debug, Args)]
@@ -181,6 +184,10 @@ impl Command {
             Command::Compare { before, after } => {
                 println!("{}", compare(&Report::read(before)?, &Report::read(after)?));
                 Ok(true)
+            }
+            Command::SendLines(arguments) => {
+                let sent = socket::send_lines(arguments);
+                sent.map(|()| true).map_err(|error| Error::Input(format!("sending lines: {error}")))
             }
             Command::SelfTest => {
                 let findings = self_test::run();

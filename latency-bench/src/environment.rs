@@ -89,9 +89,9 @@ impl Machine {
     /// Name and value of each line, for people.
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         let noise = format!("p99.9 {} us, max {} us", self.noise_p999_us, self.noise_max_us);
-        let length = self.duration_s.map_or("by workload".to_owned(), |seconds| format!("{seconds} s"));
+        let length = self.duration_s.map_or(String::new(), |seconds| format!(" of {seconds} s"));
         let settings = format!(
-            "{} runs of {length}, {} arrivals, parallelism {}, wait {}, epoch {}, seed {}",
+            "{} runs{length}, {} arrivals, parallelism {}, wait {}, epoch {}, seed {}",
             self.runs, self.arrivals, self.parallelism, self.wait, self.epoch, self.seed
         );
         vec![

@@ -112,6 +112,11 @@ impl Counts {
         *count += 1;
         Counted { key: event.key, count: *count, intended_ns: event.intended_ns, sent_ns: event.sent_ns }
     }
+
+    /// Gives out all counts and begins anew.
+    pub fn drain(&mut self) -> impl Iterator<Item = (u64, u64)> {
+        self.0.drain()
+    }
 }
 
 #[cfg(test)]

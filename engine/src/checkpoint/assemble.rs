@@ -1,7 +1,11 @@
-//! Gathers the parts of epochs until they are persisted. Pure.
+//! Gathers the parts of epochs until they are persisted and committed. Pure.
 //!
 //! Snapshots are changes, so those of an epoch that was given up must not be lost: they stay here and go
 //! into the next record, as does what its sinks prepared. Each actor delivers its epochs in order.
+//!
+//! A record also repeats the handles of earlier checkpoints that are durable and not yet committed: recovery
+//! reads the handles of the newest checkpoint only, and with several epochs in flight a crash may come when
+//! a newer one is durable and an older one not yet committed.
 
 use super::record::{Handle, InstanceDelta, Record, TableDelta};
 use crate::query::Mode;
@@ -17,10 +21,12 @@ pub struct Part {
     pub handles: Vec<Handle>,
 }
 
-/// The parts not yet durable.
+/// The parts not yet durable, and what is durable and not yet committed.
 #[derive(Debug, Default)]
 pub struct Assembler {
     parts: Vec<(Epoch, Part)>,
+    /// Handles, oldest first, by the checkpoint that made them durable.
+    uncommitted: Vec<(Epoch, Handle)>,
 }
 
 impl Assembler {
@@ -33,7 +39,7 @@ impl Assembler {
     /// [`Assembler::persisted`].
     pub fn record(&self, epoch: Epoch, mode: Mode, written_micros: i64) -> Record {
         let mut deltas: BTreeMap<(String, u32), InstanceDelta> = BTreeMap::new();
-        let mut handles = Vec::new();
+        let mut handles: Vec<Handle> = self.uncommitted.iter().map(|(_, handle)| handle.clone()).collect();
         let mut parts: Vec<&(Epoch, Part)> = self.parts.iter().filter(|(of, _)| *of <= epoch).collect();
         parts.sort_by_key(|(of, _)| *of);
         for (_, part) in parts {
@@ -50,9 +56,24 @@ impl Assembler {
         Record { epoch, mode, written_micros, deltas: deltas.into_values().collect(), handles }
     }
 
-    /// The record of this epoch is durable.
+    /// The record of this epoch is durable: its handles are now to be committed.
     pub fn persisted(&mut self, epoch: Epoch) {
-        self.parts.retain(|(of, _)| *of > epoch);
+        let (mut durable, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.parts).into_iter().partition(|(of, _)| *of <= epoch);
+        self.parts = later;
+        durable.sort_by_key(|(of, _)| *of);
+        let handles = durable.into_iter().flat_map(|(_, part)| part.handles);
+        self.uncommitted.extend(handles.map(|handle| (epoch, handle)));
+    }
+
+    /// What the checkpoints up to this epoch made durable and is not yet committed, oldest first.
+    pub fn uncommitted(&self, epoch: Epoch) -> impl Iterator<Item = &Handle> {
+        self.uncommitted.iter().filter(move |(of, _)| *of <= epoch).map(|(_, handle)| handle)
+    }
+
+    /// All that the checkpoints up to this epoch made durable is committed.
+    pub fn committed(&mut self, epoch: Epoch) {
+        self.uncommitted.retain(|(of, _)| *of > epoch);
     }
 }
 
@@ -67,5 +88,62 @@ fn merge(earlier: &mut InstanceDelta, later: &InstanceDelta) {
             Some(held) => *held = table.clone(),
             None => earlier.tables.push(TableDelta::clone(table)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(epoch: u64, full: bool, chunks: &[(u32, u8)]) -> Part {
+        let chunks = chunks.iter().map(|(number, byte)| (*number, vec![*byte])).collect();
+        let table = TableDelta { table: "t".to_owned(), full, chunks };
+        let delta =
+            InstanceDelta { operator: "count".to_owned(), instance: 0, parallelism: 1, tables: vec![table] };
+        let handle = Handle { sink: "out".to_owned(), epoch: Epoch(epoch), bytes: vec![epoch as u8] };
+        Part { deltas: vec![delta], handles: vec![handle] }
+    }
+
+    fn epochs_of(handles: &[Handle]) -> Vec<u64> {
+        handles.iter().map(|handle| handle.epoch.0).collect()
+    }
+
+    #[test]
+    fn what_an_epoch_that_was_given_up_changed_goes_into_the_next_record() {
+        let mut assembler = Assembler::default();
+        assembler.add(Epoch(2), part(2, false, &[(1, 20), (2, 20)]));
+        assembler.add(Epoch(1), part(1, true, &[(0, 10), (1, 10)]));
+        let record = assembler.record(Epoch(2), Mode::Continuous, 0);
+        let table = &record.deltas[0].tables[0];
+        assert!(table.full, "the older part was all there is");
+        assert_eq!(table.chunks, [(0, vec![10]), (1, vec![20]), (2, vec![20])]);
+        assert_eq!(epochs_of(&record.handles), [1, 2]);
+    }
+
+    #[test]
+    fn a_newer_full_table_replaces_the_older() {
+        let mut assembler = Assembler::default();
+        assembler.add(Epoch(1), part(1, false, &[(0, 10), (1, 10)]));
+        assembler.add(Epoch(2), part(2, true, &[(1, 20)]));
+        let record = assembler.record(Epoch(2), Mode::Continuous, 0);
+        assert_eq!(record.deltas[0].tables[0].chunks, [(1, vec![20])]);
+    }
+
+    #[test]
+    fn handles_stay_in_the_records_until_they_are_committed() {
+        let mut assembler = Assembler::default();
+        assembler.add(Epoch(1), part(1, true, &[(0, 10)]));
+        assembler.add(Epoch(2), part(2, false, &[(0, 20)]));
+        assembler.persisted(Epoch(1));
+        let record = assembler.record(Epoch(2), Mode::Continuous, 0);
+        assert_eq!(record.deltas[0].tables[0].chunks, [(0, vec![20])]);
+        assert_eq!(epochs_of(&record.handles), [1, 2], "epoch 1 is durable and not committed");
+        assembler.persisted(Epoch(2));
+        assert_eq!(assembler.uncommitted(Epoch(1)).count(), 1);
+        assembler.committed(Epoch(1));
+        let record = assembler.record(Epoch(3), Mode::Continuous, 0);
+        assert_eq!(epochs_of(&record.handles), [2]);
+        assembler.committed(Epoch(2));
+        assert!(assembler.record(Epoch(3), Mode::Continuous, 0).handles.is_empty());
     }
 }

@@ -1,10 +1,12 @@
 //! The coordinator: opens epochs, counts acknowledgements, decides. A pure state machine; the actor that
-//! carries out its actions is `runtime/coordinator_actor.rs`.
+//! carries out its actions is `runtime/query_actor.rs`.
 //!
 //! An epoch goes through three phases: *collecting* acknowledgements, *persisting* the checkpoint,
 //! *committing* the sinks. Writing the checkpoint is the instant that decides: before it the epoch never
 //! happened, after it the epoch will be committed. What an abandoned epoch had gathered is not lost: its
 //! changes and prepared output go into the next one (see [`super::assemble`]).
+
+pub use super::events::{Action, Event, Until};
 
 use crate::checkpoint::ActorId;
 use crate::limits::{EPOCHS_IN_FLIGHT, FAILED_EPOCHS_TOLERATED, IDLE_BACKOFF};
@@ -13,132 +15,6 @@ use lotic_connectors::Offsets;
 use lotic_operators::{After, Epoch, Marker};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-
-/// Up to where sources read before they send a marker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Until {
-    /// Where they stand: a continuous epoch.
-    Now,
-    /// The planned end: a micro-batch. A source that is not named stays where it is.
-    Planned(BTreeMap<ActorId, Offsets>),
-}
-
-/// What has happened.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// All actors run. `replay` is a micro-batch that was planned and not finished before a restart.
-    Started {
-        /// The batch to be run again, with its planned ends.
-        replay: Option<(Epoch, BTreeMap<ActorId, Offsets>)>,
-    },
-    /// Time has passed. `active`: rows or timers moved since the last epoch was opened.
-    Tick {
-        /// Whether an epoch would hold anything.
-        active: bool,
-    },
-    /// A source says what it could read now.
-    Planned {
-        /// Which source.
-        source: ActorId,
-        /// For which batch.
-        epoch: Epoch,
-        /// How far it could read.
-        end: Offsets,
-        /// Whether that is further than it has read.
-        has_rows: bool,
-        /// Whether its input has ended and all of it was read.
-        exhausted: bool,
-    },
-    /// The planned ends of a batch are durable.
-    PlanPersisted(Epoch),
-    /// An actor's snapshot of an epoch has been gathered.
-    Acknowledged {
-        /// Which actor.
-        actor: ActorId,
-        /// Which epoch.
-        epoch: Epoch,
-    },
-    /// An actor could not give its snapshot.
-    Declined {
-        /// Which epoch.
-        epoch: Epoch,
-        /// Why.
-        cause: String,
-    },
-    /// The checkpoint is durable.
-    Persisted(Epoch),
-    /// The checkpoint could not be written.
-    PersistFailed {
-        /// Which epoch.
-        epoch: Epoch,
-        /// Why.
-        cause: String,
-    },
-    /// All sinks have committed.
-    Committed(Epoch),
-    /// A source's input has ended.
-    Exhausted(ActorId),
-    /// The user asks for another trigger.
-    SetTrigger(Trigger),
-    /// The user asks for an orderly stop.
-    Stop,
-    /// The user waits for an epoch: open one even if nothing happened.
-    ForceEpoch,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Let the sources read on without an end.
-    OpenGates,
-    /// Ask every source how far it could read: at most `rows_max` rows if given.
-    Plan {
-        /// For which batch.
-        epoch: Epoch,
-        /// Whether the limit on rows per batch is to be ignored.
-        unlimited: bool,
-    },
-    /// Write the planned ends down; then say [`Event::PlanPersisted`].
-    PersistPlan {
-        /// Of which batch.
-        epoch: Epoch,
-        /// The planned ends.
-        ends: BTreeMap<ActorId, Offsets>,
-    },
-    /// Tell the sources to read up to there, send the marker, and leave their gates open or closed.
-    Open {
-        /// The marker to send.
-        marker: Marker,
-        /// Where to send it.
-        until: Until,
-        /// The mode the epoch runs in.
-        mode: Mode,
-        /// Whether sources read on behind the marker.
-        gates_open: bool,
-    },
-    /// Write the checkpoint.
-    Persist {
-        /// Of which epoch.
-        epoch: Epoch,
-        /// The mode it ran in.
-        mode: Mode,
-    },
-    /// Commit the sinks.
-    Commit(Epoch),
-    /// Tell the sources that nobody should wait for this epoch.
-    Cancel(Epoch),
-    /// The epoch is over: report progress.
-    Completed(Epoch),
-    /// The last epoch is over: the query ends.
-    Finished,
-    /// The query ends with this cause.
-    Fail {
-        /// In which epoch.
-        epoch: Epoch,
-        /// Why.
-        cause: String,
-    },
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -162,6 +38,8 @@ struct Planning {
     has_rows: bool,
     /// Somebody waits for an epoch: an empty one will do.
     forced: bool,
+    /// Whether sources were asked without a limit on rows.
+    unlimited: bool,
     persisting: bool,
 }
 
@@ -180,6 +58,10 @@ pub struct Coordinator {
     /// The ends of the last micro-batch.
     read: BTreeMap<ActorId, Offsets>,
     gates_open: bool,
+    /// The epoch that was to close the gates for micro-batches was given up: some sources may read on.
+    unclosed: bool,
+    /// An epoch was given up: what it held is not durable although nothing may have moved since.
+    owed: bool,
     exhausted: BTreeSet<ActorId>,
     stopping: bool,
     forced: bool,
@@ -214,6 +96,8 @@ impl Coordinator {
             goal: None,
             read: BTreeMap::new(),
             gates_open: false,
+            unclosed: false,
+            owed: false,
             exhausted: BTreeSet::new(),
             stopping: false,
             forced: false,
@@ -247,11 +131,14 @@ impl Coordinator {
         collecting.map_or(self.next, |(epoch, _)| *epoch)
     }
 
-    /// When the next [`Event::Tick`] is needed at the latest.
+    /// When the next [`Event::Tick`] is needed at the latest; [`Duration::MAX`] if other events come first.
     pub fn wake_at(&self) -> Duration {
-        let oldest = self.open.values().map(|open| open.opened_at + self.timeout).min();
-        let due = self.due;
-        oldest.map_or(due, |timeout| due.min(timeout))
+        let collecting = self.open.values().filter(|open| open.phase == Phase::Collecting);
+        let timeout = collecting.map(|open| open.opened_at + self.timeout).min();
+        let full = if self.gates_open { self.open.len() >= EPOCHS_IN_FLIGHT } else { !self.open.is_empty() };
+        let waits = !self.started || full || self.planning.is_some() || self.last.is_some();
+        let due = (!waits).then_some(self.due);
+        due.into_iter().chain(timeout).min().unwrap_or(Duration::MAX)
     }
 
     /// Takes in what has happened at `now` (time since the start) and says what is to be done, in order.
@@ -272,9 +159,13 @@ impl Coordinator {
             }
             Event::PlanPersisted(epoch) => self.plan_persisted(now, epoch, &mut actions),
             Event::Acknowledged { actor, epoch } => self.acknowledged(actor, epoch, &mut actions),
-            Event::Declined { epoch, cause } | Event::PersistFailed { epoch, cause } => {
-                self.give_up(epoch, &cause, &mut actions);
+            Event::Declined { epoch, cause } => {
+                // Of an epoch that all have acknowledged nothing can be declined any more.
+                if self.open.get(&epoch).is_some_and(|open| open.phase == Phase::Collecting) {
+                    self.give_up(epoch, &cause, &mut actions);
+                }
             }
+            Event::PersistFailed { epoch, cause } => self.give_up(epoch, &cause, &mut actions),
             Event::Persisted(epoch) => {
                 let open = self.open.get_mut(&epoch).expect("invariant: only open epochs are persisted");
                 assert_eq!(open.phase, Phase::Persisting, "an epoch is persisted once");
@@ -313,7 +204,7 @@ impl Coordinator {
             actions.push(Action::OpenGates);
         } else if let Some((epoch, ends)) = replay {
             assert_eq!(epoch, self.next, "a batch is run again under its own number");
-            self.open_epoch(now, After::Continue, Until::Planned(ends), actions);
+            self.open_epoch(now, After::Continue, Until::Planned(ends), Mode::MicroBatch, actions);
         }
     }
 
@@ -330,26 +221,42 @@ impl Coordinator {
         } else {
             After::Continue
         };
+        let to_continuous = after == After::Continue && self.trigger.mode() == Mode::Continuous;
         if self.gates_open {
             self.advance_continuous(now, active, after, actions);
+        } else if self.unclosed && !to_continuous {
+            // Batches begin at a durable epoch only: what was read before it is in no plan.
+            if self.open.len() < EPOCHS_IN_FLIGHT {
+                self.open_epoch(now, after, Until::Now, Mode::Continuous, actions);
+            }
         } else if self.open.is_empty() {
             if after != After::Continue {
-                self.open_epoch(now, after, Until::Now, actions);
-            } else if self.trigger.mode() == Mode::Continuous {
+                self.open_epoch(now, after, Until::Now, Mode::MicroBatch, actions);
+            } else if to_continuous {
                 self.gates_open = true;
+                self.unclosed = false;
                 self.due = now;
                 actions.push(Action::OpenGates);
             } else if now >= self.due || self.forced {
                 let forced = std::mem::take(&mut self.forced);
-                self.planning = Some(Planning { forced, ..Planning::default() });
-                let unlimited = match self.trigger {
-                    Trigger::Once => true,
-                    Trigger::AvailableNow => self.goal.is_none(),
-                    _ => false,
-                };
-                actions.push(Action::Plan { epoch: self.next, unlimited });
+                self.plan(forced, actions);
             }
         }
+    }
+
+    /// Whether the next batch is planned without a limit on rows: to be all there is, or to find the goal.
+    fn unlimited(&self) -> bool {
+        match self.trigger {
+            Trigger::Once => true,
+            Trigger::AvailableNow => self.goal.is_none(),
+            _ => false,
+        }
+    }
+
+    fn plan(&mut self, forced: bool, actions: &mut Vec<Action>) {
+        let unlimited = self.unlimited();
+        self.planning = Some(Planning { forced, unlimited, ..Planning::default() });
+        actions.push(Action::Plan { epoch: self.next, unlimited });
     }
 
     fn advance_continuous(&mut self, now: Duration, active: bool, after: After, actions: &mut Vec<Action>) {
@@ -360,13 +267,13 @@ impl Coordinator {
             // The switch to micro-batches: this epoch ends now and the gates close behind its marker.
             self.gates_open = false;
             self.due = now;
-            self.open_epoch(now, after, Until::Now, actions);
+            self.open_epoch(now, after, Until::Now, Mode::Continuous, actions);
             return;
         };
         let due = now >= self.due;
-        if after != After::Continue || self.forced || (due && active) {
+        if after != After::Continue || self.forced || (due && (active || self.owed)) {
             self.forced = false;
-            self.open_epoch(now, after, Until::Now, actions);
+            self.open_epoch(now, after, Until::Now, Mode::Continuous, actions);
         }
         if due {
             // Missed intervals are not made up for.
@@ -374,11 +281,18 @@ impl Coordinator {
         }
     }
 
-    fn open_epoch(&mut self, now: Duration, after: After, until: Until, actions: &mut Vec<Action>) {
+    fn open_epoch(
+        &mut self,
+        now: Duration,
+        after: After,
+        until: Until,
+        mode: Mode,
+        actions: &mut Vec<Action>,
+    ) {
         let epoch = self.next;
         self.next = epoch.next();
+        (self.owed, self.unclosed) = (false, false);
         let marker = Marker { epoch, after };
-        let mode = if until == Until::Now { Mode::Continuous } else { Mode::MicroBatch };
         if let Until::Planned(ends) = &until {
             self.read.clone_from(ends);
         }
@@ -406,6 +320,7 @@ impl Coordinator {
         if exhausted {
             self.exhausted.insert(source);
         }
+        let wanted = self.unlimited();
         let Some(planning) = self.planning.as_mut().filter(|_| epoch == self.next) else { return };
         let end = match self.goal.as_ref().and_then(|goal| goal.get(&source)) {
             Some(goal) => earlier(&end, goal),
@@ -416,14 +331,23 @@ impl Coordinator {
         if planning.ends.len() < self.sources.len() {
             return;
         }
+        if self.stopping {
+            self.planning = None; // nothing of it is durable
+            return;
+        }
+        if planning.unlimited != wanted {
+            // The trigger was changed meanwhile: the sources answered another question.
+            let forced = planning.forced;
+            self.plan(forced, actions);
+            return;
+        }
         let bounded = matches!(self.trigger, Trigger::AvailableNow | Trigger::Once);
         if bounded && self.goal.is_none() {
             let goal = planning.ends.clone();
             self.goal = Some(goal);
             if self.trigger == Trigger::AvailableNow && planning.has_rows {
                 // The goal is known; the batches on the way to it keep to the sources' limits.
-                self.planning = Some(Planning::default());
-                actions.push(Action::Plan { epoch, unlimited: false });
+                self.plan(false, actions);
                 return;
             }
         } else if bounded {
@@ -458,7 +382,7 @@ impl Coordinator {
         if let Trigger::ProcessingTime(interval) = self.trigger {
             self.due = (self.due + interval).max(now);
         }
-        self.open_epoch(now, After::Continue, Until::Planned(planning.ends), actions);
+        self.open_epoch(now, After::Continue, Until::Planned(planning.ends), Mode::MicroBatch, actions);
     }
 
     fn acknowledged(&mut self, actor: ActorId, epoch: Epoch, actions: &mut Vec<Action>) {
@@ -503,6 +427,8 @@ impl Coordinator {
     fn give_up(&mut self, epoch: Epoch, cause: &str, actions: &mut Vec<Action>) {
         let Some(open) = self.open.remove(&epoch) else { return };
         self.failed_in_a_row += 1;
+        self.owed = true;
+        self.unclosed |= !self.gates_open && epoch.next() == self.next;
         let irreplaceable = open.mode == Mode::MicroBatch || open.marker.after != After::Continue;
         if irreplaceable || self.failed_in_a_row > FAILED_EPOCHS_TOLERATED {
             self.over = true;

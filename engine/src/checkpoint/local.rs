@@ -1,6 +1,7 @@
 //! Checkpoints in a local folder.
 
 use super::storage::CheckpointStorage;
+use crate::kill_point;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -107,6 +108,7 @@ impl CheckpointStorage for LocalStorage {
 
     fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let file = self.appender(name)?;
+        kill_point::reach_torn("mid-append", bytes, |part| file.write_all(part));
         file.write_all(bytes)?;
         file.sync_data()
     }
@@ -115,6 +117,7 @@ impl CheckpointStorage for LocalStorage {
         let hidden = self.folder.join(format!(".{name}"));
         let written = (|| {
             let mut file = File::create(&hidden)?;
+            kill_point::reach_torn("mid-put", bytes, |part| file.write_all(part));
             file.write_all(bytes)?;
             file.sync_all()?;
             fs::rename(&hidden, self.folder.join(name))?;

@@ -5,10 +5,14 @@
 //! leads back through its predecessors to a base or to the beginning, and whatever stands in a predecessor
 //! after the named epoch is void: a torn tail, or epochs that could not be read and were fallen back from.
 //! The segments since the last base but one are kept, so that a damaged base can be done without.
+//!
+//! A header is written whole or not at all (`put`), records are appended behind it. So a segment without a
+//! whole header is damage, never the trace of a crash, and nothing is ever appended behind a torn tail.
 
 use super::record::{Frame, Frames, Header, Image, Plan, QueryIdentity, Record, VERSION, write_frame};
 use super::storage::CheckpointStorage;
 use crate::error::{Error, Result};
+use crate::kill_point;
 use crate::limits::SEGMENT_BYTES;
 use crate::query::Mode;
 use lotic_operators::Epoch;
@@ -28,7 +32,7 @@ pub struct Recovered {
     pub next: Epoch,
     /// What was damaged, by file; empty if all was well.
     pub warnings: Vec<String>,
-    /// The segment that holds the newest whole checkpoint.
+    /// The segment behind which the log goes on: of the newest whole checkpoint, or of the plan after it.
     segment: u64,
 }
 
@@ -47,8 +51,15 @@ fn base_name(number: u64) -> String {
     format!("base-{number:010}")
 }
 
+/// The number in a name that we gave; what others put into the folder is left alone.
+fn number_of(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("log-").or_else(|| name.strip_prefix("base-"))?;
+    let number = digits.parse().ok()?;
+    (name == log_name(number) || name == base_name(number)).then_some(number)
+}
+
 fn numbers(names: &[String], prefix: &str) -> BTreeSet<u64> {
-    names.iter().filter_map(|name| name.strip_prefix(prefix)?.parse().ok()).collect()
+    names.iter().filter(|name| name.starts_with(prefix)).filter_map(|name| number_of(name)).collect()
 }
 
 fn segment(storage: &mut dyn CheckpointStorage, name: &str) -> Result<Option<Segment>> {
@@ -60,15 +71,14 @@ fn segment(storage: &mut dyn CheckpointStorage, name: &str) -> Result<Option<Seg
         }
     };
     let mut reader = Frames::new(&bytes);
-    let Some(Frame::Header(header)) = reader.next() else { return Ok(None) };
-    if header.version != VERSION {
+    if let Some(version) = reader.version().filter(|version| *version != VERSION) {
         return Err(Error::user(format!(
-            "checkpoint file `{name}` in `{}` has format version {}, this build reads {VERSION}; use the \
-             build that wrote it or another location",
+            "checkpoint file `{name}` in `{}` has format version {version}, this build reads {VERSION}; use \
+             the build that wrote it or another location",
             storage.place(),
-            header.version
         )));
     }
+    let Some(Frame::Header(header)) = reader.next() else { return Ok(None) };
     let frames: Vec<Frame> = reader.by_ref().collect();
     let position = reader.position();
     let damage = (position < bytes.len()).then_some((position, bytes.len()));
@@ -76,18 +86,25 @@ fn segment(storage: &mut dyn CheckpointStorage, name: &str) -> Result<Option<Seg
 }
 
 /// The base of a segment, if it is there and whole.
-fn base(storage: &mut dyn CheckpointStorage, number: u64, warnings: &mut Vec<String>) -> Result<Option<Record>> {
+fn base(
+    storage: &mut dyn CheckpointStorage,
+    number: u64,
+    id: &str,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Record>> {
     let name = base_name(number);
-    match segment(storage, &name)?.map(|segment| segment.frames) {
-        Some(mut frames) if frames.len() == 1 => match frames.remove(0) {
-            Frame::Checkpoint(record) => Ok(Some(record)),
-            _ => Ok(None),
-        },
-        _ => {
-            warnings.push(format!("checkpoint file `{name}` is damaged; using the segments before it"));
-            Ok(None)
-        }
+    if let Some(Segment { header, mut frames, damage: None }) = segment(storage, &name)?
+        && header.query.id == id
+        && frames.len() == 1
+        && let Some(Frame::Checkpoint(record)) = frames.pop()
+    {
+        return Ok(Some(record));
     }
+    warnings.push(format!(
+        "checkpoint file `{name}` in `{}` is damaged; using the segments before it",
+        storage.place()
+    ));
+    Ok(None)
 }
 
 /// Reads the newest whole checkpoint; `None` if the location is empty.
@@ -117,6 +134,9 @@ pub fn recover(storage: &mut dyn CheckpointStorage) -> Result<Option<Recovered>>
     if logs.is_empty() && bases.is_empty() {
         return Ok(None);
     }
+    for &number in bases.difference(&logs) {
+        warnings.push(format!("checkpoint file `{}` is missing", log_name(number)));
+    }
     Err(Error::external(format!(
         "checkpoint location `{place}` holds no readable checkpoint: {}; restore the files from a copy, or \
          use an empty location to start from the beginning",
@@ -133,28 +153,20 @@ fn chain(
     bases: &BTreeSet<u64>,
     warnings: &mut Vec<String>,
 ) -> Result<(Image, Vec<(u64, Segment, Option<Epoch>)>)> {
+    let id = head.header.query.id.clone();
     let mut chain = Vec::new();
     let (mut number, mut current, mut until) = (newest, head, None);
     loop {
         let mut image = Image::default();
-        let found = if bases.contains(&number) { base(storage, number, warnings)? } else { None };
+        let found = if bases.contains(&number) { base(storage, number, &id, warnings)? } else { None };
         let continues = current.header.continues;
         chain.push((number, current, until));
         match (found, continues) {
             (Some(record), _) => image.apply(record),
             (None, None) => {}
             (None, Some((before, epoch))) => {
-                let Some(segment) = segment(storage, &log_name(before))? else {
-                    return Err(Error::external(format!(
-                        "checkpoint location `{}` is damaged: `{}`, which `{}` builds upon, is missing or \
-                         unreadable and there is no whole base after it; restore the files from a copy, or \
-                         use an empty location to start from the beginning",
-                        storage.place(),
-                        log_name(before),
-                        log_name(number)
-                    )));
-                };
-                (number, current, until) = (before, segment, Some(epoch));
+                current = predecessor(storage, number, before, &id)?;
+                (number, until) = (before, Some(epoch));
                 continue;
             }
         }
@@ -163,10 +175,27 @@ fn chain(
     }
 }
 
+/// The segment that another one continues.
+fn predecessor(storage: &mut dyn CheckpointStorage, number: u64, before: u64, id: &str) -> Result<Segment> {
+    let found = if before < number { segment(storage, &log_name(before))? } else { None };
+    let (what, place) = match found {
+        Some(segment) if segment.header.query.id == id => return Ok(segment),
+        Some(_) => ("belongs to another query", storage.place()),
+        None => ("is missing or unreadable", storage.place()),
+    };
+    Err(Error::external(format!(
+        "checkpoint location `{place}` is damaged: `{}`, which `{}` builds upon, {what} and there is no whole \
+         base after it; restore the files from a copy, or use an empty location to start from the beginning",
+        log_name(before),
+        log_name(number)
+    )))
+}
+
 fn replay(recovered: &mut Recovered, chain: Vec<(u64, Segment, Option<Epoch>)>, place: &str) {
     let mut newest_seen = recovered.image.epoch;
     let mut broken = false;
     for (number, segment, until) in chain {
+        newest_seen = newest_seen.max(segment.header.seen);
         for frame in segment.frames {
             let epoch = match &frame {
                 Frame::Checkpoint(record) => record.epoch,
@@ -180,7 +209,10 @@ fn replay(recovered: &mut Recovered, chain: Vec<(u64, Segment, Option<Epoch>)>, 
                     recovered.segment = number;
                     recovered.plan = None;
                 }
-                Frame::Plan(plan) if !void => recovered.plan = Some(plan),
+                Frame::Plan(plan) if !void => {
+                    recovered.segment = number;
+                    recovered.plan = Some(plan);
+                }
                 _ => {}
             }
         }
@@ -216,6 +248,7 @@ pub struct Log {
     bytes: u64,
     continues: Option<(u64, Epoch)>,
     last: Epoch,
+    seen: Epoch,
     segment_bytes_max: u64,
 }
 
@@ -243,15 +276,20 @@ impl Log {
             ))
         };
         let names = storage.list().map_err(said)?;
-        let newest = numbers(&names, "log-").union(&numbers(&names, "base-")).max().copied();
+        let newest = names.iter().filter_map(|name| number_of(name)).max();
+        let segment = newest.map_or(Some(0), |number| number.checked_add(1)).ok_or_else(|| {
+            let name = log_name(u64::MAX);
+            Error::external(format!("checkpoint location `{place}` holds a file `{name}`, which is not ours"))
+        })?;
         let mut log = Log {
             storage,
             query,
-            segment: newest.map_or(0, |number| number + 1),
+            segment,
             bytes: 0,
             continues: recovered.map(|recovered| (recovered.segment, recovered.image.epoch)),
             last: recovered.map_or(Epoch::NONE, |recovered| recovered.image.epoch),
-            segment_bytes_max: SEGMENT_BYTES,
+            seen: recovered.map_or(Epoch::NONE, |recovered| Epoch(recovered.next.0 - 1)),
+            segment_bytes_max: kill_point::segment_bytes(SEGMENT_BYTES),
         };
         log.begin().map_err(said)?;
         Ok(log)
@@ -263,20 +301,21 @@ impl Log {
     }
 
     fn begin(&mut self) -> io::Result<()> {
-        let header = Header { version: VERSION, query: self.query.clone(), continues: self.continues };
+        let header =
+            Header { version: VERSION, query: self.query.clone(), continues: self.continues, seen: self.seen };
         let mut bytes = Vec::new();
-        write_frame(&Frame::Header(header), &mut bytes);
-        self.storage.append(&log_name(self.segment), &bytes)?;
+        write_frame(&Frame::Header(header), &mut bytes)?;
+        self.storage.put(&log_name(self.segment), &bytes)?;
         self.bytes = bytes.len() as u64;
         Ok(())
     }
 
     fn append(&mut self, frame: &Frame) -> io::Result<u64> {
+        let mut bytes = Vec::new();
+        write_frame(frame, &mut bytes)?;
         if self.bytes == 0 {
             self.begin()?;
         }
-        let mut bytes = Vec::new();
-        write_frame(frame, &mut bytes);
         match self.storage.append(&log_name(self.segment), &bytes) {
             Ok(()) => {
                 self.bytes += bytes.len() as u64;
@@ -305,6 +344,7 @@ impl Log {
         assert!(epoch > self.last, "epochs become durable in order");
         let written = self.append(&Frame::Checkpoint(record))?;
         self.last = epoch;
+        self.seen = self.seen.max(epoch);
         Ok(written)
     }
 
@@ -366,6 +406,8 @@ impl Compaction {
             .ok_or_else(|| Error::external(format!("`{}` in `{place}` is unreadable", log_name(last))))?;
         let mut warnings = Vec::new();
         let (image, segments) = chain(storage, last, head, &bases, &mut warnings)?;
+        // What the new base replaces, and the base it was made from, serve on if the new one is damaged.
+        let oldest = segments.first().map_or(last, |(number, ..)| *number);
         let query = self.query.clone();
         let mut recovered = Recovered { query, image, plan: None, next: Epoch::NONE, warnings, segment: last };
         replay(&mut recovered, segments, &place);
@@ -377,18 +419,16 @@ impl Compaction {
             )));
         }
         let mut bytes = Vec::new();
-        let header = Header { version: VERSION, query: self.query, continues: None };
-        write_frame(&Frame::Header(header), &mut bytes);
+        let header = Header { version: VERSION, query: self.query, continues: None, seen: epoch };
+        write_frame(&Frame::Header(header), &mut bytes).map_err(said)?;
         let record = recovered.image.into_record(Mode::Continuous, 0);
-        write_frame(&Frame::Checkpoint(record), &mut bytes);
+        write_frame(&Frame::Checkpoint(record), &mut bytes).map_err(said)?;
+        kill_point::reach("compaction-before-base");
         storage.put(&base_name(self.number), &bytes).map_err(said)?;
-        if let Some(&previous) = bases.range(..self.number).next_back() {
-            for name in &names {
-                let number = ["log-", "base-"].iter().find_map(|prefix| name.strip_prefix(prefix)?.parse::<u64>().ok());
-                if number.is_some_and(|number| number < previous) {
-                    storage.remove(name).map_err(said)?;
-                }
-            }
+        kill_point::reach("compaction-after-base");
+        for name in names.iter().filter(|name| number_of(name).is_some_and(|number| number < oldest)) {
+            storage.remove(name).map_err(said)?;
+            kill_point::reach("compaction-mid-removal");
         }
         Ok(bytes.len() as u64)
     }

@@ -12,6 +12,7 @@
 pub mod align;
 pub mod assemble;
 pub mod coordinator;
+mod events;
 pub mod local;
 pub mod log;
 pub mod record;

@@ -2,6 +2,7 @@
 //!
 //! A log is a sequence of frames: length and CRC-32 of the payload, four bytes each, little-endian, then
 //! the payload, a [`Frame`] in postcard. A frame whose checksum fails ends what can be read of a file.
+//! Lengths within a payload are trusted only after its checksum has been verified.
 
 use crate::limits::FRAME_BYTES;
 use crate::query::Mode;
@@ -9,6 +10,7 @@ use lotic_connectors::Offsets;
 use lotic_operators::{Epoch, StateImage};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io;
 
 /// The version of the format that this code writes.
 pub const VERSION: u32 = 1;
@@ -25,12 +27,14 @@ pub struct QueryIdentity {
 /// The first frame of every segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// [`VERSION`].
+    /// [`VERSION`]. In every version the first field, so that a build can tell what it cannot read.
     pub version: u32,
     /// Whose checkpoints these are.
     pub query: QueryIdentity,
     /// The segment and the epoch in it after which this one continues; what follows there is void.
     pub continues: Option<(u64, Epoch)>,
+    /// The newest epoch ever found durable here, void ones included: its number is not given again.
+    pub seen: Epoch,
 }
 
 /// The changes of one operator instance.
@@ -104,15 +108,30 @@ pub enum Frame {
 }
 
 /// Appends a frame.
-pub fn write_frame(frame: &Frame, bytes: &mut Vec<u8>) {
+///
+/// # Errors
+/// If it is longer than [`FRAME_BYTES`], which no reader would accept; `bytes` are as they were.
+pub fn write_frame(frame: &Frame, bytes: &mut Vec<u8>) -> io::Result<()> {
+    write_frame_within(frame, bytes, FRAME_BYTES)
+}
+
+fn write_frame_within(frame: &Frame, bytes: &mut Vec<u8>, bytes_max: usize) -> io::Result<()> {
     let start = bytes.len();
     bytes.extend_from_slice(&[0; 8]);
     let buffer = std::mem::take(bytes);
     *bytes = postcard::to_extend(frame, buffer).expect("invariant: frames hold plain data and can be encoded");
-    let length = (bytes.len() - start - 8) as u32;
+    let length = bytes.len() - start - 8;
+    if length > bytes_max {
+        bytes.truncate(start);
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("the record has {length} bytes, more than the {bytes_max} that one record may have"),
+        ));
+    }
     let checksum = crc32fast::hash(&bytes[start + 8..]);
-    bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    bytes[start..start + 4].copy_from_slice(&(length as u32).to_le_bytes());
     bytes[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
+    Ok(())
 }
 
 /// The frames of a file up to the first that is not whole.
@@ -133,7 +152,19 @@ impl<'a> Frames<'a> {
         self.at
     }
 
-    fn read(&self) -> Option<(Frame, usize)> {
+    /// The version in the header of a file, also if this build cannot read the rest; `None` if the next
+    /// frame is not a whole header.
+    pub fn version(&self) -> Option<u32> {
+        let (header, rest) = postcard::take_from_bytes::<u32>(self.payload()?).ok()?;
+        // The position of `Header` among the variants of `Frame`.
+        if header != 0 {
+            return None;
+        }
+        postcard::take_from_bytes::<u32>(rest).ok().map(|(version, _)| version)
+    }
+
+    /// The next frame's bytes, if they are whole.
+    fn payload(&self) -> Option<&'a [u8]> {
         let head = self.bytes.get(self.at..self.at + 8)?;
         let length = u32::from_le_bytes(head[..4].try_into().ok()?) as usize;
         let checksum = u32::from_le_bytes(head[4..].try_into().ok()?);
@@ -141,11 +172,13 @@ impl<'a> Frames<'a> {
             return None;
         }
         let payload = self.bytes.get(self.at + 8..self.at + 8 + length)?;
-        if crc32fast::hash(payload) != checksum {
-            return None;
-        }
+        (crc32fast::hash(payload) == checksum).then_some(payload)
+    }
+
+    fn read(&self) -> Option<(Frame, usize)> {
+        let payload = self.payload()?;
         let frame = postcard::from_bytes(payload).ok()?;
-        Some((frame, self.at + 8 + length))
+        Some((frame, self.at + 8 + payload.len()))
     }
 }
 
@@ -235,5 +268,41 @@ impl Image {
             }
         }
         Record { epoch: self.epoch, mode, written_micros, deltas, handles: self.handles }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(version: u32) -> Frame {
+        let query = QueryIdentity { id: "q".to_owned(), operators: BTreeMap::new() };
+        Frame::Header(Header { version, query, continues: None, seen: Epoch(3) })
+    }
+
+    #[test]
+    fn the_version_is_read_also_where_the_rest_is_unknown() {
+        let mut bytes = Vec::new();
+        write_frame(&header(7), &mut bytes).unwrap();
+        assert_eq!(Frames::new(&bytes).version(), Some(7));
+        let payload = [0, 9, 250, 251, 252];
+        let mut foreign = (payload.len() as u32).to_le_bytes().to_vec();
+        foreign.extend(crc32fast::hash(&payload).to_le_bytes());
+        foreign.extend(payload);
+        assert_eq!(Frames::new(&foreign).version(), Some(9));
+        assert!(Frames::new(&foreign).next().is_none());
+        foreign[9] = 8;
+        assert_eq!(Frames::new(&foreign).version(), None, "the checksum does not hold");
+        let mut plan = Vec::new();
+        write_frame(&Frame::Plan(Plan { epoch: Epoch(1), ends: BTreeMap::new() }), &mut plan).unwrap();
+        assert_eq!(Frames::new(&plan).version(), None);
+    }
+
+    #[test]
+    fn a_frame_that_no_reader_would_accept_is_not_written() {
+        let mut bytes = vec![1, 2, 3];
+        let error = write_frame_within(&header(1), &mut bytes, 4).unwrap_err();
+        assert!(error.to_string().contains("more than the 4"), "{error}");
+        assert_eq!(bytes, [1, 2, 3]);
     }
 }

@@ -1,7 +1,8 @@
 //! The checkpoint writer: a thread beside the data path that encodes snapshots, finishes what sinks
 //! prepare, appends to the log and commits.
 //!
-//! It takes its jobs in order, which is what makes an actor's epochs arrive in order.
+//! It takes its jobs in order, which is what makes an actor's epochs arrive in order. What it does is in
+//! [`Work`], one job at a time; the thread around it is [`Writer`]. The simulator drives [`Work`] itself.
 
 use super::ActorId;
 use super::assemble::{Assembler, Part};
@@ -10,6 +11,7 @@ use super::log::{Compaction, Log};
 use super::record::{Handle, InstanceDelta, Plan, TableDelta};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::kill_point;
 use crate::query::Mode;
 use crate::runtime::threads;
 use crossbeam::channel;
@@ -71,18 +73,9 @@ impl Writer {
     ) -> Result<Writer> {
         // Unbounded, but never longer than the epochs in flight times the actors.
         let (jobs, queue) = channel::unbounded();
-        let state = State {
-            log,
-            committers,
-            clock,
-            assembler: Assembler::default(),
-            uncommitted: Vec::new(),
-            base_bytes: 0,
-            compacting: None,
-            jobs: jobs.clone(),
-            tell: Box::new(tell),
-        };
-        let thread = threads::spawn(&format!("lotic-checkpoint-{name}"), move || state.run(queue))?;
+        let background = Box::new(CompactionThread { jobs: jobs.clone(), running: None });
+        let work = Work::new(log, committers, clock, Box::new(tell), background);
+        let thread = threads::spawn(&format!("lotic-checkpoint-{name}"), move || work.run(queue))?;
         Ok(Writer { jobs, thread: Some(thread) })
     }
 
@@ -102,35 +95,90 @@ impl Drop for Writer {
     }
 }
 
-struct State {
+/// Where compactions run.
+pub(crate) trait Background: Send {
+    /// Begins one; when it has ended, the writer gets [`Job::Compacted`].
+    fn compact(&mut self, compaction: Compaction) -> Result<()>;
+
+    /// Waits for the one that runs.
+    fn finish(&mut self);
+}
+
+struct CompactionThread {
+    jobs: channel::Sender<Job>,
+    running: Option<JoinHandle<()>>,
+}
+
+impl Background for CompactionThread {
+    fn compact(&mut self, compaction: Compaction) -> Result<()> {
+        let jobs = self.jobs.clone();
+        let run = move || {
+            let _ = jobs.send(Job::Compacted(compaction.run()));
+        };
+        self.running = Some(threads::spawn("lotic-compaction", run)?);
+        Ok(())
+    }
+
+    fn finish(&mut self) {
+        if let Some(thread) = self.running.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the writer does.
+pub(crate) struct Work {
     log: Option<Log>,
     committers: BTreeMap<String, Box<dyn Committer>>,
     clock: Clock,
     assembler: Assembler,
-    uncommitted: Vec<(Epoch, Vec<Handle>)>,
     base_bytes: u64,
-    compacting: Option<JoinHandle<()>>,
-    jobs: channel::Sender<Job>,
+    compacting: bool,
+    background: Box<dyn Background>,
     tell: Box<dyn Fn(Written) + Send>,
 }
 
-impl State {
+impl Work {
+    pub(crate) fn new(
+        log: Option<Log>,
+        committers: BTreeMap<String, Box<dyn Committer>>,
+        clock: Clock,
+        tell: Box<dyn Fn(Written) + Send>,
+        background: Box<dyn Background>,
+    ) -> Work {
+        let assembler = Assembler::default();
+        Work { log, committers, clock, assembler, base_bytes: 0, compacting: false, background, tell }
+    }
+
     fn run(mut self, queue: channel::Receiver<Job>) {
         for job in queue {
-            match job {
-                Job::Snapshot { actor, epoch, operators, prepare } => {
-                    self.gather(actor, epoch, operators, prepare);
-                }
-                Job::Plan(plan) => self.plan(plan),
-                Job::Persist { epoch, mode } => self.persist(epoch, mode),
-                Job::Commit(epoch) => self.commit(epoch),
-                Job::Compacted(result) => self.compacted(result),
-                Job::Close => break,
+            if matches!(job, Job::Close) {
+                break;
             }
+            self.job(job);
         }
-        if let Some(thread) = self.compacting.take() {
-            let _ = thread.join();
+        self.background.finish();
+    }
+
+    /// Does one job.
+    pub(crate) fn job(&mut self, job: Job) {
+        match job {
+            Job::Snapshot { actor, epoch, operators, prepare } => {
+                self.gather(actor, epoch, operators, prepare);
+            }
+            Job::Plan(plan) => self.plan(plan),
+            Job::Persist { epoch, mode } => self.persist(epoch, mode),
+            Job::Commit(epoch) => self.commit(epoch),
+            Job::Compacted(result) => self.compacted(result),
+            Job::Close => {}
         }
+    }
+
+    /// Breaks the rule that what was gathered for an epoch is kept: for the simulator's canary.
+    #[cfg(feature = "testing")]
+    pub(crate) fn forget(&mut self, epoch: Epoch) {
+        self.assembler.persisted(epoch);
+        self.assembler.committed(epoch);
     }
 
     fn event(&self, event: Event) {
@@ -145,6 +193,7 @@ impl State {
         prepare: Option<(String, Prepare)>,
     ) {
         let mut part = Part::default();
+        kill_point::reach("before-snapshot");
         let gathered = (|| -> Result<()> {
             if self.log.is_some() {
                 for operator in operators {
@@ -159,6 +208,7 @@ impl State {
         })();
         match gathered {
             Ok(()) => {
+                kill_point::reach("after-snapshot");
                 self.assembler.add(epoch, part);
                 self.event(Event::Acknowledged { actor, epoch });
             }
@@ -169,9 +219,13 @@ impl State {
 
     fn plan(&mut self, plan: Plan) {
         let epoch = plan.epoch;
+        kill_point::reach("before-plan");
         let written = self.log.as_mut().map_or(Ok(0), |log| log.append_plan(plan));
         match written {
-            Ok(_) => self.event(Event::PlanPersisted(epoch)),
+            Ok(_) => {
+                kill_point::reach("after-plan");
+                self.event(Event::PlanPersisted(epoch));
+            }
             Err(error) => {
                 let cause = format!("the plan of the batch could not be written: {error}");
                 (self.tell)(Written::Failed { epoch, error: Error::external(cause).at_epoch(epoch) });
@@ -181,12 +235,12 @@ impl State {
 
     fn persist(&mut self, epoch: Epoch, mode: Mode) {
         let record = self.assembler.record(epoch, mode, self.clock.now().time.0);
-        let handles = record.handles.clone();
+        kill_point::reach("before-append");
         let written = self.log.as_mut().map_or(Ok(0), |log| log.append_checkpoint(record));
         match written {
             Ok(bytes) => {
+                kill_point::reach("before-commit");
                 self.assembler.persisted(epoch);
-                self.uncommitted.push((epoch, handles));
                 (self.tell)(Written::Bytes { epoch, bytes });
                 self.event(Event::Persisted(epoch));
                 self.compact();
@@ -202,41 +256,36 @@ impl State {
     }
 
     fn commit(&mut self, epoch: Epoch) {
-        let (due, later): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.uncommitted).into_iter().partition(|(of, _)| *of <= epoch);
-        self.uncommitted = later;
-        for handle in due.into_iter().flat_map(|(_, handles)| handles) {
-            if let Err(error) = commit(&mut self.committers, &handle) {
+        for handle in self.assembler.uncommitted(epoch) {
+            if let Err(error) = commit(&mut self.committers, handle) {
                 (self.tell)(Written::Failed { epoch, error });
                 return;
             }
+            kill_point::reach("mid-commit");
         }
+        kill_point::reach("after-commit");
+        self.assembler.committed(epoch);
         self.event(Event::Committed(epoch));
     }
 
     fn compact(&mut self) {
-        if self.compacting.is_some() {
+        if self.compacting {
             return;
         }
         let Some(log) = self.log.as_mut() else { return };
-        match log.seal(self.base_bytes) {
-            Ok(None) => {}
-            Ok(Some(compaction)) => {
-                let jobs = self.jobs.clone();
-                let run = move || {
-                    let _ = jobs.send(Job::Compacted(Compaction::run(compaction)));
-                };
-                match threads::spawn("lotic-compaction", run) {
-                    Ok(thread) => self.compacting = Some(thread),
-                    Err(error) => tracing::warn!("compaction was put off: {error}"),
-                }
-            }
+        let begun = match log.seal(self.base_bytes) {
+            Ok(None) => return,
+            Ok(Some(compaction)) => self.background.compact(compaction),
+            Err(error) => Err(Error::external(error.to_string())),
+        };
+        match begun {
+            Ok(()) => self.compacting = true,
             Err(error) => tracing::warn!("compaction was put off: {error}"),
         }
     }
 
     fn compacted(&mut self, result: Result<u64>) {
-        self.compacting = None;
+        self.compacting = false;
         match result {
             Ok(bytes) => self.base_bytes = bytes,
             Err(error) => tracing::warn!("{error}; the segments are kept and serve on"),

@@ -12,6 +12,7 @@ use crate::checkpoint::storage::{CheckpointStorage, MemoryStorage};
 use crate::checkpoint::writer::{Writer, commit};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::kill_point;
 use crate::limits::EPOCH_TIMEOUT;
 use crate::plan::graph::{Node, NodeId};
 use crate::plan::physical::PhysicalPlan;
@@ -92,10 +93,12 @@ impl RunSpec {
         let identity = self.identity(recovered.as_ref(), &place)?;
         let mut committers = self.committers()?;
         let next = self.settle(recovered.as_ref(), &place, &mut committers, storage.is_some())?;
+        kill_point::reach("recovery-before-log");
         let log = match storage {
             Some(storage) => Some(Log::open(storage, identity.clone(), recovered.as_ref())?),
             None => None,
         };
+        kill_point::reach("recovery-after-log");
         let teller = tell.clone();
         let writer = Writer::start(&self.name, log, committers, self.clock.clone(), move |written| {
             teller.tell(What::Written(written));
@@ -142,9 +145,12 @@ impl RunSpec {
         }
         let durable = recovered.map_or(Epoch::NONE, |recovered| recovered.image.epoch);
         check_committed(place, durable, &committed, self.accept_duplicates || !checkpointed)?;
+        kill_point::reach("recovery-before-commits");
         for handle in recovered.iter().flat_map(|recovered| &recovered.image.handles) {
             commit(committers, handle)?;
+            kill_point::reach("recovery-mid-commits");
         }
+        kill_point::reach("recovery-before-abort");
         for (sink, committer) in committers.iter_mut() {
             committer.abort_prepared().map_err(|error| named(sink, error))?;
         }

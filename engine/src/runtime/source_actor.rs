@@ -8,6 +8,7 @@ use crate::checkpoint::coordinator::Event;
 use crate::checkpoint::writer::OperatorSnapshot;
 use crate::clock::Now;
 use crate::error::Result;
+use crate::kill_point;
 use crate::limits::{ITEMS_PER_TURN, MAILBOX_MESSAGES, POLL_ROWS, ROWS_PER_TURN};
 use actix::fut::ActorFuture;
 use actix::{Actor, ActorContext, AsyncContext, Context as ActorCtx, Handler};
@@ -220,12 +221,14 @@ impl<B: Batch> SourceActor<B> {
     fn complete(&mut self, marker: Marker, gates_open: bool, now: Now, waker: &Waker) -> Result<()> {
         let offsets = self.source.offsets();
         let last = marker.after != After::Continue;
+        kill_point::reach("before-marker");
         let mut context = self.core.context(waker, now, now.ns);
         // If blocked, the stage keeps the signals; the next turn begins with a resume.
         let _ = self.stage.signal(Signal::Marker(marker), &mut context)?;
         if last {
             let _ = self.stage.signal(Signal::End, &mut context)?;
         }
+        kill_point::reach("after-marker");
         let mut snapshot = StageSnapshot::default();
         self.stage.snapshot(marker.epoch, &mut snapshot)?;
         let mut bytes = Vec::new();

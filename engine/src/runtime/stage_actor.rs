@@ -10,6 +10,7 @@ use crate::checkpoint::align::{Aligner, Alignment};
 use crate::checkpoint::writer::OperatorSnapshot;
 use crate::clock::Now;
 use crate::error::{Error, Result};
+use crate::kill_point;
 use crate::limits::{ITEMS_PER_TURN, MAILBOX_MESSAGES, ROWS_PER_TURN};
 use actix::fut::ActorFuture;
 use actix::{Actor, ActorContext, AsyncContext, Context as ActorCtx, Handler};
@@ -230,7 +231,9 @@ impl<I: Batch> StageActor<I> {
     /// All that belongs to the epoch has been passed on: the marker goes out first, then the snapshot is
     /// taken, so that alignment downstream does not wait for it.
     fn complete(&mut self, marker: Marker, now: Now, waker: &Waker) -> Result<()> {
+        kill_point::reach("before-marker");
         self.signal(Signal::Marker(marker), now, waker)?;
+        kill_point::reach("after-marker");
         let mut snapshot = StageSnapshot::default();
         self.stage.snapshot(marker.epoch, &mut snapshot)?;
         snapshot.operators.extend(self.runtime_snapshot()?);

@@ -16,6 +16,7 @@ pub fn render(measured: &Measured) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
     let mut log = IntervalLogWriterBuilder::new()
+        .add_comment("[Histogram log format version 1.3]")
         .add_comment(&format!(
             "[{}: {}, latency in ns from intended send times]",
             measured.config.name(),

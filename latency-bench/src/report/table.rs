@@ -158,7 +158,8 @@ pub fn times(ratio: f64) -> String {
     match ratio {
         ratio if ratio >= 100.0 => grouped(ratio.round() as u64),
         ratio if ratio >= 10.0 => format!("{ratio:.1}"),
-        ratio => format!("{ratio:.2}"),
+        ratio if ratio >= 0.1 => format!("{ratio:.2}"),
+        ratio => format!("{ratio:.3}"),
     }
 }
 
@@ -196,7 +197,7 @@ mod tests {
             [0.123, 9.999, 45.64, 999.96, 12_345.4].map(microseconds),
             ["0.12", "10.00", "45.6", "1000.0", "12,345"]
         );
-        assert_eq!([0.5, 12.34, 1234.5].map(times), ["0.50", "12.3", "1,235"]);
+        assert_eq!([0.0123, 0.5, 12.34, 1234.5].map(times), ["0.012", "0.50", "12.3", "1,235"]);
     }
 
     #[test]

@@ -7,9 +7,9 @@ use crate::clock::Timebase;
 use crate::cpu::ThreadId;
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::generator::{DueRecords, SenderThread, Sent};
+use crate::generator::{DueRecords, SenderThread};
 use crate::options::WaitChoice;
-use crate::recorder::{Recorder, histogram};
+use crate::recorder::Recorder;
 use lotic::{Ingress, Query, Session, Stream, StreamingQuery, Trigger, WaitStrategy};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -38,8 +38,6 @@ pub(super) enum Feed {
     Thread(Ingress<Event>),
     /// From a source on the engine's own thread.
     Inline(AllSent),
-    /// Not from here.
-    None,
 }
 
 impl<'a> LoticRun<'a> {
@@ -113,29 +111,23 @@ impl<'a> LoticRun<'a> {
         meanwhile: impl FnOnce(&StreamingQuery, &Timebase) -> Result<(), lotic::Error>,
     ) -> Result<RunResult> {
         let query = self.start(query)?;
-        let sender = match &feed {
-            Feed::Thread(ingress) => Some(self.sender(ingress)?),
-            Feed::Inline(_) | Feed::None => None,
+        // The sender has the only handle: when it is done, the input ends, and with it the query.
+        let (sender, inline) = match feed {
+            Feed::Thread(ingress) => (Some(self.sender(ingress)?), None),
+            Feed::Inline(sent) => (None, Some(sent)),
         };
         let excluded: Vec<ThreadId> = sender.iter().filter_map(SenderThread::id).collect();
         let cpu = self.config.cpu_meter(&self.timebase, excluded);
-        // The sender has the other handle: when it is done, the input ends, and with it the query.
-        let inline = match feed {
-            Feed::Inline(sent) => Some(sent),
-            Feed::Thread(_) | Feed::None => None,
-        };
         self.timebase.begin();
         meanwhile(&query, &self.timebase).map_err(|error| self.failed(&error))?;
-        let mut sent = sender.map_or(Sent { records: 0, late: histogram() }, SenderThread::join);
+        let sent = sender.map(SenderThread::join);
         self.await_end(&query)?;
-        if let Some(inline) = inline {
-            sent = inline.total();
-        }
+        let sent = sent.or_else(|| inline.map(|inline| inline.total()));
+        let sent = sent.expect("invariant: records come from one of the two");
         self.config.result(&self.timebase, sent, self.probe.finish(), cpu)
     }
 
-    fn sender(&self, ingress: &Ingress<Event>) -> Result<SenderThread> {
-        let ingress = ingress.clone();
+    fn sender(&self, ingress: Ingress<Event>) -> Result<SenderThread> {
         let due = DueRecords::new(self.config.traffic());
         let push = move |event| match ingress.push(event) {
             Ok(()) => ControlFlow::Continue(()),

@@ -12,21 +12,29 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime};
 
+mod checkpointing;
+mod idle;
 mod keyed_count;
+mod live_switch;
 mod lotic;
 mod pass_through;
 mod probe;
 mod saturation;
+pub mod socket;
 mod source;
+mod tumbling_window;
 
 /// Every workload, in the order of `list`.
-pub static WORKLOADS: &[&dyn Workload] =
-    &[&pass_through::PassThrough, &keyed_count::KeyedCount, &saturation::Saturation];
-
-/// The workload with this name.
-pub fn find(name: &str) -> Option<&'static dyn Workload> {
-    WORKLOADS.iter().copied().find(|workload| workload.name() == name)
-}
+pub static WORKLOADS: &[&dyn Workload] = &[
+    &pass_through::PassThrough,
+    &keyed_count::KeyedCount,
+    &tumbling_window::TumblingWindow,
+    &socket::Socket,
+    &checkpointing::Checkpointing,
+    &live_switch::LiveSwitch,
+    &saturation::Saturation,
+    &idle::Idle,
+];
 
 /// Something to measure, by name.
 pub trait Workload: Sync {
