@@ -3,6 +3,7 @@
 use lotic_connectors::{ConnectorError, ErrorKind as ConnectorErrorKind};
 use lotic_operators::{Epoch, OperatorError};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// Whose fault an error is, and so what to do about it.
@@ -49,6 +50,16 @@ impl Error {
     /// A bug in Lotic; the message says what was found broken.
     pub fn internal(message: impl Into<String>) -> Self {
         Error::make(ErrorKind::Internal, format!("{} (this is a bug in Lotic)", message.into()))
+    }
+
+    /// Runs what may be the user's code: a panic becomes an error, of this query and of nobody else.
+    #[inline]
+    pub(crate) fn catch<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+            let said = panic.downcast_ref::<&str>().copied();
+            let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            Err(Error::user(format!("panicked: {}", said.unwrap_or("no message"))))
+        })
     }
 
     /// The same error, said of an operator.

@@ -65,3 +65,8 @@ pub use query::{Mode, QueryListener, QueryProgress, QueryStatus, StreamingQuery,
 pub use runtime::wait::WaitStrategy;
 pub use session::{RestartPolicy, Session, SessionBuilder};
 pub use stream::{KeyedStream, Query, Stream, WindowedStream};
+
+/// The example of the README is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

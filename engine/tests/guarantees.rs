@@ -36,7 +36,8 @@ fn counted_once(rows: Vec<(u64, u64)>, expected: &BTreeMap<u64, u64>, label: &st
         seen.sort_unstable();
         assert!(seen.iter().copied().eq(1..=seen.len() as u64), "{label}: key {key} counted {seen:?}");
     }
-    let highest: BTreeMap<u64, u64> = counts.into_iter().map(|(key, seen)| (key, seen.len() as u64)).collect();
+    let highest: BTreeMap<u64, u64> =
+        counts.into_iter().map(|(key, seen)| (key, seen.len() as u64)).collect();
     assert_eq!(&highest, expected, "{label}");
 }
 
@@ -76,7 +77,9 @@ impl Continued {
 
 #[test]
 fn a_checkpoint_of_one_mode_restores_in_the_other() {
-    for (first, second) in [(CONTINUOUS, MICRO_BATCH), (MICRO_BATCH, CONTINUOUS), (CONTINUOUS, Trigger::AvailableNow)] {
+    for (first, second) in
+        [(CONTINUOUS, MICRO_BATCH), (MICRO_BATCH, CONTINUOUS), (CONTINUOUS, Trigger::AvailableNow)]
+    {
         let mut run = Continued::new();
         for round in 0..3 {
             let label = format!("{first} then {second}, round {round}");
@@ -136,7 +139,8 @@ fn a_query_with_other_operators_is_refused_at_the_old_checkpoint() {
 fn failing(times: u64) -> impl FnMut(u64) -> u64 + Clone + Send + 'static {
     let left = Arc::new(AtomicU64::new(times));
     move |n| {
-        let due = n == 1500 && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        let due = n == 1500
+            && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
         assert!(!due, "on purpose");
         n
     }
@@ -168,7 +172,11 @@ fn a_restart_after_a_failure_is_exactly_once() {
                 ended(&query);
                 assert_eq!(query.restarts(), 2);
                 let expected = (0..10).map(|key| (key, 300)).collect();
-                counted_once(sink.committed(), &expected, &format!("{trigger} x{parallelism} located {located}"));
+                counted_once(
+                    sink.committed(),
+                    &expected,
+                    &format!("{trigger} x{parallelism} located {located}"),
+                );
             }
         }
     }
@@ -379,7 +387,12 @@ struct Waiting {
 
 impl SourceFactory<Rows<u64>> for Waits {
     fn traits(&self) -> SourceTraits {
-        SourceTraits { name: "waits".into(), replayable: false, polling: Polling::Blocking, max_parallelism: 1 }
+        SourceTraits {
+            name: "waits".into(),
+            replayable: false,
+            polling: Polling::Blocking,
+            max_parallelism: 1,
+        }
     }
 
     fn create(&self, _: Instance) -> lotic::connectors::Result<Box<dyn Source<Rows<u64>>>> {
@@ -462,7 +475,8 @@ fn many_switches_of_mode_keep_every_row_once_and_in_order() {
         let sink = MemorySink::new();
         let query = session(parallelism).source(source).key_by(|n| n % 3).count().sink(sink.clone());
         let query = query.start(CONTINUOUS).unwrap();
-        let triggers = [MICRO_BATCH, Trigger::ProcessingTime(Duration::ZERO), CONTINUOUS, Trigger::continuous("1 ms")];
+        let triggers =
+            [MICRO_BATCH, Trigger::ProcessingTime(Duration::ZERO), CONTINUOUS, Trigger::continuous("1 ms")];
         for round in 0..40 {
             input.add(0..300);
             query.set_trigger(triggers[round % triggers.len()]).unwrap();

@@ -110,12 +110,12 @@ fn mistakes_are_told_before_anything_runs() {
     let two = numbers().map(|n| n).parallelism(2).for_each(|_| {}).parallelism(0);
     assert_eq!(said(two.start(CONTINUOUS)), "parallelism 0 of `sink-for-each`: it is at least 1");
     let many = numbers().parallelism(2).for_each(|_| {});
-    assert_eq!(said(many.start(CONTINUOUS)), "parallelism 2 of `source-rows`: it can run in at most 1 instances");
-    let same = numbers().uid("a").map(|n| n).uid("a").for_each(|_| {});
     assert_eq!(
-        said(same.start(CONTINUOUS)),
-        "two operators have the id `a`: ids are unique in a query"
+        said(many.start(CONTINUOUS)),
+        "parallelism 2 of `source-rows`: it can run in at most 1 instances"
     );
+    let same = numbers().uid("a").map(|n| n).uid("a").for_each(|_| {});
+    assert_eq!(said(same.start(CONTINUOUS)), "two operators have the id `a`: ids are unique in a query");
     let union = numbers().union(numbers()).uid("both").for_each(|_| {});
     assert_eq!(said(union.start(CONTINUOUS)), "`uid` after a union: a union is no step of its own");
     let (loose, tied) = numbers().fork();
@@ -408,11 +408,20 @@ fn listeners_are_told_and_one_that_panics_harms_nobody() {
     session.add_listener(Arc::clone(&diary) as Arc<dyn QueryListener>);
     let query = session.rows(vec![1u64, 2]).for_each(|_| {}).query_name("good").start(CONTINUOUS).unwrap();
     ended(&query).unwrap();
-    let query = session.rows(vec![0u64]).map(|n| 1 / n).for_each(|_| {}).query_name("bad").start(MICRO_BATCH).unwrap();
+    let query = session
+        .rows(vec![0u64])
+        .map(|n| 1 / n)
+        .for_each(|_| {})
+        .query_name("bad")
+        .start(MICRO_BATCH)
+        .unwrap();
     ended(&query).unwrap_err();
     let notes = diary.0.lock().unwrap().clone();
     let without_progress: Vec<&String> = notes.iter().filter(|note| *note != "progress").collect();
-    assert_eq!(without_progress, ["started good", "terminated good false", "started bad", "terminated bad true"]);
+    assert_eq!(
+        without_progress,
+        ["started good", "terminated good false", "started bad", "terminated bad true"]
+    );
     assert_eq!(notes[1], "progress");
 }
 

@@ -1,5 +1,7 @@
 //! The first things a user does.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 use lotic::connectors::memory::{self, MemorySource, MemorySink};
 use lotic::{Session, Trigger};
 use std::collections::BTreeMap;

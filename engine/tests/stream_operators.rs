@@ -74,7 +74,13 @@ where
 fn same<T: PartialEq + Debug>(rows: &[T], expected: &[T], label: &str) {
     let at = rows.iter().zip(expected).position(|(row, other)| row != other);
     let at = at.unwrap_or(rows.len().min(expected.len()));
-    assert_eq!(rows.get(at), expected.get(at), "{label}: row {at} of {}, expected {}", rows.len(), expected.len());
+    assert_eq!(
+        rows.get(at),
+        expected.get(at),
+        "{label}: row {at} of {}, expected {}",
+        rows.len(),
+        expected.len()
+    );
 }
 
 const ROWS: u64 = 2_000;
@@ -128,7 +134,11 @@ fn count_reduce_and_fold_run_by_key() {
     });
     // The parity of a sum: what is emitted for a key is independent of the order of equal rows.
     emits(&running(|n| n % 11, || 0, |sum: &mut u64, _| *sum += 5), |session| {
-        numbers(session).map(|n| (n % 11, 5)).key_by(|row| row.0).reduce(|a, b| (a.0, a.1 + b.1)).map(|(k, v)| (k, v.1))
+        numbers(session)
+            .map(|n| (n % 11, 5))
+            .key_by(|row| row.0)
+            .reduce(|a, b| (a.0, a.1 + b.1))
+            .map(|(k, v)| (k, v.1))
     });
     emits(&running(|n| n % 3, || 1, |state: &mut u64, n| *state += n % 3), |session| {
         numbers(session).key_by(|n| n % 3).fold(1u64, |state, n| *state += n % 3)
@@ -184,8 +194,10 @@ impl Aggregate<u64> for Mean {
 #[test]
 fn an_aggregate_of_ones_own_runs_by_key() {
     let states = running(|n| n % 5, || (0u64, 0u64), |state, n| *state = (state.0 + 1, state.1 + n % 5));
-    let expected: Vec<(u64, String)> =
-        states.into_iter().map(|(key, (rows, sum))| (key, format!("{:.3}", sum as f64 / rows as f64))).collect();
+    let expected: Vec<(u64, String)> = states
+        .into_iter()
+        .map(|(key, (rows, sum))| (key, format!("{:.3}", sum as f64 / rows as f64)))
+        .collect();
     emits(&expected, |session| numbers(session).map(|n| n % 5).key_by(|n| *n).aggregate(Mean));
 }
 
@@ -344,7 +356,8 @@ fn a_join_meets_every_pair_once() {
     }
     emits_in_any_order(&expected, |session| {
         let left = session.source(MemorySource::partitioned(0..300u64, 3).named("left"));
-        let right = session.source(MemorySource::partitioned(0..120u64, 2).named("right")).map(|n| n.to_string());
+        let right =
+            session.source(MemorySource::partitioned(0..120u64, 2).named("right")).map(|n| n.to_string());
         left.key_by(|n| n % 20)
             .join(right.key_by(|text: &String| text.parse::<u64>().unwrap() % 20), |l, r| (*l, r.clone()))
     });
@@ -451,7 +464,11 @@ fn functions_and_handles_get_every_row() {
         let handed: Vec<u64> = handle.iter().collect();
         finish(&query, label);
         let expected: Vec<u64> = (0..ROWS).collect();
-        for mut rows in [std::mem::take(&mut *each.lock().unwrap()), std::mem::take(&mut *batches.lock().unwrap()), handed] {
+        for mut rows in [
+            std::mem::take(&mut *each.lock().unwrap()),
+            std::mem::take(&mut *batches.lock().unwrap()),
+            handed,
+        ] {
             rows.sort_unstable();
             same(&rows, &expected, label);
         }

@@ -3,6 +3,7 @@
 use crate::compare::compare;
 use crate::environment::Machine;
 use crate::error::{Error, Result};
+use crate::http_client::HttpArguments;
 use crate::options::{Modes, Options, RUNS, WaitChoice};
 use crate::report::{Report, table, write_folder};
 use crate::workload::{Epochs, WORKLOADS, Workload, socket};
@@ -41,6 +42,8 @@ enum Command {
         #[arg(value_name = "B.json")]
         after: PathBuf,
     },
+    /// Load a service with POST requests, open loop, and print its latency.
+    Http(HttpArguments),
     /// Inject a stall and check that the instrument sees it; exit code 1 if it does not.
     SelfTest,
     /// The sending process of the workload `socket`.
@@ -189,6 +192,7 @@ impl Command {
                 let sent = socket::send_lines(arguments);
                 sent.map(|()| true).map_err(|error| Error::Input(format!("sending lines: {error}")))
             }
+            Command::Http(arguments) => arguments.run().map(|()| true),
             Command::SelfTest => {
                 let findings = self_test::run();
                 for finding in &findings {

@@ -22,6 +22,7 @@
 //! | [`recorder`], [`cpu`], [`environment`], [`stats`] | what is measured |
 //! | [`workload`], [`floor`], `peer_timely` | what runs |
 //! | [`options`], [`runner`], [`cli`] | what is asked for |
+//! | [`http_client`] | a client for services that have Lotic inside |
 //! | [`report`], [`compare`] | what is told |
 
 pub mod cli;
@@ -33,6 +34,7 @@ pub mod error;
 pub mod event;
 pub mod floor;
 pub mod generator;
+pub mod http_client;
 pub mod options;
 #[cfg(feature = "peers")]
 pub mod peer_timely;

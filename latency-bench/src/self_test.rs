@@ -15,8 +15,8 @@ use std::time::Duration;
 
 const WINDOW: Window = Window { from_ns: 100_000_000, to_ns: 1_100_000_000 };
 const PER_SECOND: NonZeroU64 = NonZeroU64::new(10_000).expect("invariant: not 0");
-/// Long enough that it holds up 5 % of the records.
-const STALL: Duration = Duration::from_millis(50);
+/// Long enough that it holds up 15 % of the records, and longer than a busy host's own stalls.
+const STALL: Duration = Duration::from_millis(150);
 const STALL_AT_NS: u64 = 500_000_000;
 
 /// What the test found.
@@ -97,8 +97,8 @@ fn polled(traffic: Traffic, stall: Duration) -> (Sent, Recorded) {
 fn calm_is_calm(name: &str, seen: &Recorded) -> Finding {
     let p50 = micros(seen.from_intended.value_at_quantile(0.5));
     let what =
-        format!("{name}: without a stall half of the records take under 1 ms ({} us)", microseconds(p50));
-    Finding { what, holds: p50 < 1000.0 }
+        format!("{name}: without a stall half of the records take under 15 ms ({} us)", microseconds(p50));
+    Finding { what, holds: p50 < STALL.as_micros() as f64 / 10.0 }
 }
 
 fn stall_is_seen(name: &str, (sent, seen): &(Sent, Recorded)) -> Vec<Finding> {
@@ -114,9 +114,9 @@ fn stall_is_seen(name: &str, (sent, seen): &(Sent, Recorded)) -> Vec<Finding> {
             max >= stall * 0.98,
             format!("the slowest record waited for the whole stall ({} us)", microseconds(max)),
         ),
-        // 500 records are held up for 0..50 ms: three in five of them are among the slowest 3 %.
+        // The slowest 3 % of all records are those that waited for more than four fifths of the stall.
         finding(
-            p97 >= stall * 0.2,
+            p97 >= stall * 0.7,
             format!("so did many others: p97 from intended times is {} us", microseconds(p97)),
         ),
         finding(
@@ -124,7 +124,7 @@ fn stall_is_seen(name: &str, (sent, seen): &(Sent, Recorded)) -> Vec<Finding> {
             format!("p97 from actual send times does not show it ({} us)", microseconds(from_send_p97)),
         ),
         finding(
-            late_p97 >= stall * 0.2,
+            late_p97 >= stall * 0.7,
             format!("the generator owns up to sending late (p97 {} us)", microseconds(late_p97)),
         ),
     ]

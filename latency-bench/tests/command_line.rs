@@ -6,8 +6,13 @@ use lotic_latency_bench::report::{Report, Row};
 use lotic_latency_bench::workload::WORKLOADS;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
+
+/// One run at a time: each of them spins, and two would take each other's processor away.
+static TURN: Mutex<()> = Mutex::new(());
 
 fn bench(arguments: &[&str]) -> Output {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     Command::new(env!("CARGO_BIN_EXE_lotic-latency-bench")).args(arguments).output().unwrap()
 }
 

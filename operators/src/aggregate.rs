@@ -1,4 +1,4 @@
-//! Aggregates and the running (unwindowed) keyed aggregation.
+//! Aggregates, the running (unwindowed) keyed aggregation and the stateful map.
 
 use crate::batch::Rows;
 use crate::error::Result;
@@ -150,6 +150,51 @@ where
     }
 
     fn restore(&mut self, restore: Restore<'_>, _output: &mut Output<Rows<(K, A::Out)>>) -> Result<()> {
+        self.state.restore(restore)
+    }
+}
+
+/// The stateful map: each row changes its key's state and emits what the function returns. The leanest
+/// keyed step: nothing is kept or copied but what the function asks for.
+#[derive(Debug)]
+pub struct MapWithState<T, K: Key, S: Value, F, G> {
+    key: F,
+    update: G,
+    state: KeyedState<K, S>,
+    rows: PhantomData<fn(T)>,
+}
+
+impl<T, K: Key, S: Value + Default, F, G> MapWithState<T, K, S, F, G> {
+    /// `key` reads a row's key; `update` is given the key's state, at first the default, and the row.
+    pub fn new(key: F, update: G) -> Self {
+        MapWithState { key, update, state: KeyedState::new("map-with-state"), rows: PhantomData }
+    }
+}
+
+impl<T, K, S, U, F, G> Operator<Rows<T>, Rows<U>> for MapWithState<T, K, S, F, G>
+where
+    T: Send + 'static,
+    K: Key,
+    S: Value + Default,
+    U: Send + 'static,
+    F: FnMut(&T) -> K + Send,
+    G: FnMut(&mut S, T) -> U + Send,
+{
+    fn process(&mut self, input: &mut Rows<T>, output: &mut Output<Rows<U>>) -> Result<()> {
+        let room = output.room();
+        let (state, key, update) = (&mut self.state, &mut self.key, &mut self.update);
+        output.builder().extend(input.by_ref().take(room).map(|row| {
+            let key = key(&row);
+            update(state.entry(hash_of(&key), &key, S::default), row)
+        }));
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot> {
+        Ok(Snapshot { tables: vec![self.state.snapshot()] })
+    }
+
+    fn restore(&mut self, restore: Restore<'_>, _output: &mut Output<Rows<U>>) -> Result<()> {
         self.state.restore(restore)
     }
 }

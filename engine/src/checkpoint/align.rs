@@ -98,13 +98,13 @@ impl Aligner {
             }
             None => self.pending.push_back(marker),
         }
-        Ok(self.next())
+        Ok(self.next_complete())
     }
 
     /// An input has ended: it no longer counts.
     pub fn end(&mut self, input: usize) -> Alignment {
         self.inputs[input].ended = true;
-        self.next()
+        self.next_complete()
     }
 
     /// An input says that an epoch was given up; older ones not complete were given up with it.
@@ -118,7 +118,7 @@ impl Aligner {
     }
 
     /// The next epoch that is complete; to be asked again after each [`Alignment::Complete`].
-    pub fn next(&mut self) -> Alignment {
+    pub fn next_complete(&mut self) -> Alignment {
         let Some(&marker) = self.pending.front() else { return Alignment::Wait };
         if !self.inputs.iter().all(|input| input.ended || input.marked >= marker.epoch) {
             return Alignment::Wait;

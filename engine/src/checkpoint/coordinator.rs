@@ -38,8 +38,8 @@ struct Planning {
     has_rows: bool,
     /// Somebody waits for an epoch: an empty one will do.
     forced: bool,
-    /// Whether sources were asked without a limit on rows.
-    unlimited: bool,
+    /// The trigger was changed meanwhile: the sources answer a question that is no longer asked.
+    stale: bool,
     persisting: bool,
 }
 
@@ -180,6 +180,9 @@ impl Coordinator {
                 self.trigger = trigger;
                 self.goal = None;
                 self.due = now;
+                if let Some(planning) = &mut self.planning {
+                    planning.stale = true;
+                }
             }
             Event::Stop => self.stopping = true,
             Event::ForceEpoch => self.forced = true,
@@ -244,18 +247,15 @@ impl Coordinator {
         }
     }
 
-    /// Whether the next batch is planned without a limit on rows: to be all there is, or to find the goal.
-    fn unlimited(&self) -> bool {
-        match self.trigger {
+    /// Asks the sources what the next batch could hold: with a limit on rows, unless it is to be all there is
+    /// or to find the goal.
+    fn plan(&mut self, forced: bool, actions: &mut Vec<Action>) {
+        let unlimited = match self.trigger {
             Trigger::Once => true,
             Trigger::AvailableNow => self.goal.is_none(),
             _ => false,
-        }
-    }
-
-    fn plan(&mut self, forced: bool, actions: &mut Vec<Action>) {
-        let unlimited = self.unlimited();
-        self.planning = Some(Planning { forced, unlimited, ..Planning::default() });
+        };
+        self.planning = Some(Planning { forced, ..Planning::default() });
         actions.push(Action::Plan { epoch: self.next, unlimited });
     }
 
@@ -320,7 +320,6 @@ impl Coordinator {
         if exhausted {
             self.exhausted.insert(source);
         }
-        let wanted = self.unlimited();
         let Some(planning) = self.planning.as_mut().filter(|_| epoch == self.next) else { return };
         let end = match self.goal.as_ref().and_then(|goal| goal.get(&source)) {
             Some(goal) => earlier(&end, goal),
@@ -331,14 +330,10 @@ impl Coordinator {
         if planning.ends.len() < self.sources.len() {
             return;
         }
-        if self.stopping {
-            self.planning = None; // nothing of it is durable
-            return;
-        }
-        if planning.unlimited != wanted {
-            // The trigger was changed meanwhile: the sources answered another question.
-            let forced = planning.forced;
-            self.plan(forced, actions);
+        if self.stopping || planning.stale {
+            // Nothing of it is durable.
+            self.forced |= planning.forced;
+            self.planning = None;
             return;
         }
         let bounded = matches!(self.trigger, Trigger::AvailableNow | Trigger::Once);

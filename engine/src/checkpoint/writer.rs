@@ -113,7 +113,7 @@ impl Background for CompactionThread {
     fn compact(&mut self, compaction: Compaction) -> Result<()> {
         let jobs = self.jobs.clone();
         let run = move || {
-            let _ = jobs.send(Job::Compacted(compaction.run()));
+            let _ = jobs.send(Job::Compacted(Error::catch(|| compaction.run())));
         };
         self.running = Some(threads::spawn("lotic-compaction", run)?);
         Ok(())
@@ -197,11 +197,14 @@ impl Work {
         let gathered = (|| -> Result<()> {
             if self.log.is_some() {
                 for operator in operators {
-                    part.deltas.push(encode(operator)?);
+                    let label = format!("{}[{}]", operator.operator, operator.instance.index);
+                    let delta = Error::catch(|| encode(operator));
+                    part.deltas.push(delta.map_err(|error| error.at_operator(&label))?);
                 }
             }
             if let Some((sink, prepare)) = prepare {
-                let bytes = prepare().map_err(|error| Error::from(error).at_operator(&sink))?;
+                let prepared = Error::catch(|| Ok(prepare()?));
+                let bytes = prepared.map_err(|error| error.at_operator(&sink))?;
                 part.handles.push(Handle { sink, epoch, bytes });
             }
             Ok(())
@@ -227,7 +230,8 @@ impl Work {
                 self.event(Event::PlanPersisted(epoch));
             }
             Err(error) => {
-                let cause = format!("the plan of the batch could not be written: {error}");
+                let place = self.log.as_ref().map(|log| format!("{log:?}")).unwrap_or_default();
+                let cause = format!("the plan of the batch could not be written ({place}): {error}");
                 (self.tell)(Written::Failed { epoch, error: Error::external(cause).at_epoch(epoch) });
             }
         }
@@ -299,7 +303,7 @@ fn encode(operator: OperatorSnapshot) -> Result<InstanceDelta> {
         let mut chunks = Vec::with_capacity(table.chunks.len());
         for (number, chunk) in table.chunks {
             let mut bytes = Vec::new();
-            chunk.encode(&mut bytes).map_err(|error| Error::from(error).at_operator(&operator.operator))?;
+            chunk.encode(&mut bytes)?;
             chunks.push((number, bytes));
         }
         tables.push(TableDelta { table: table.table.to_owned(), full: table.full, chunks });
@@ -319,10 +323,11 @@ pub(crate) fn commit(committers: &mut BTreeMap<String, Box<dyn Committer>>, hand
     };
     let mut attempt = 1;
     loop {
-        match committer.commit(handle.epoch, &handle.bytes) {
+        let said = |error: Error| error.at_operator(&handle.sink).at_epoch(handle.epoch);
+        match Error::catch(|| Ok(committer.commit(handle.epoch, &handle.bytes))).map_err(said)? {
             Ok(()) => return Ok(()),
             Err(error) if attempt >= COMMIT_ATTEMPTS => {
-                return Err(Error::from(error).at_operator(&handle.sink).at_epoch(handle.epoch));
+                return Err(said(Error::from(error)));
             }
             Err(error) => {
                 tracing::warn!("commit of epoch {} in sink `{}`: {error}; trying again", handle.epoch, handle.sink);

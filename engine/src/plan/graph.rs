@@ -83,6 +83,12 @@ impl Graph {
         id
     }
 
+    /// Puts back what [`Graph::take_component`] took out.
+    pub(crate) fn put_back(&mut self, nodes: BTreeMap<NodeId, Node>, of: NodeId, mistakes: Vec<String>) {
+        self.nodes.extend(nodes);
+        self.mistakes.extend(mistakes.into_iter().map(|mistake| (of, mistake)));
+    }
+
     /// Takes out the nodes that hang together with this one.
     pub(crate) fn take_component(&mut self, of: NodeId) -> (BTreeMap<NodeId, Node>, Vec<String>) {
         let mut members = vec![of];

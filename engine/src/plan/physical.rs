@@ -109,6 +109,11 @@ impl PhysicalPlan {
         }
     }
 
+    /// Whether every source can be read again from an offset.
+    pub(crate) fn is_replayable(&self) -> bool {
+        self.nodes.iter().all(|node| !matches!(&node.role, Role::Source(traits) if !traits.replayable))
+    }
+
     /// What a checkpoint of this query has to match.
     pub(crate) fn identity(&self, id: String) -> QueryIdentity {
         let keeps = |node: &&PlannedNode| !matches!(node.role, Role::Operator { stateless: true });

@@ -128,6 +128,9 @@ impl StreamingQuery {
     /// Stops the query in order: sources stop reading, what is in flight is processed, one last checkpoint
     /// is written and committed. A later start from the same location goes on from there. Waits for it.
     ///
+    /// A source that cannot be replayed is drained first: rows pushed into an [`crate::Ingress`] before the
+    /// call are processed. Close the ingress before if its producers still push.
+    ///
     /// # Errors
     /// The cause, if the query failed, before or during the stop.
     pub fn stop(&self) -> Result<()> {

@@ -110,7 +110,7 @@ impl<B: Batch> Source<B> for Blocking<B> {
         }
         self.waker.register(request.waker);
         let there = self.look()?;
-        if matches!(self.ahead.front(), Some(Found::Finished)) {
+        if matches!(self.ahead.front(), Some(Found::Finished | Found::Failed(_))) {
             return self.next();
         }
         if request.until.is_some_and(|until| *until == self.position) {
@@ -145,11 +145,12 @@ impl<B: Batch> Source<B> for Blocking<B> {
 fn read<B: Batch>(mut source: Box<dyn Source<B>>, put: &Sender<Found<B>>, waker: &AtomicWaker, stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) {
         let request = PollRequest { max_rows: POLL_ROWS, until: None, waker: Waker::noop() };
-        let found = match source.poll(request) {
-            Ok(Polled::Batch(batch)) => Found::Batch(batch, source.offsets()),
-            Ok(Polled::Finished) => Found::Finished,
-            Ok(Polled::Pending(_) | Polled::AtEnd) => continue,
-            Err(error) => Found::Failed(error),
+        let found = match Error::catch(|| Ok(source.poll(request))) {
+            Ok(Ok(Polled::Batch(batch))) => Found::Batch(batch, source.offsets()),
+            Ok(Ok(Polled::Finished)) => Found::Finished,
+            Ok(Ok(Polled::Pending(_) | Polled::AtEnd)) => continue,
+            Ok(Err(error)) => Found::Failed(error),
+            Err(panic) => Found::Failed(ConnectorError::user(panic.to_string())),
         };
         let last = !matches!(found, Found::Batch(..));
         if put.send(found).is_err() {

@@ -254,8 +254,8 @@ impl<B: Batch> NodeBuilder for SourceNode<B> {
         let (image, now) = (context.image, context.clock.now());
         stage.start(&|uid| image.state_of(uid), context.next, &mut core.context(Waker::noop(), now, now.ns))?;
         let (id, metrics) = (core.id, Arc::clone(&core.metrics));
-        let rows_max = context.settings.batch_rows_max;
-        let actor = SourceActor::new(core, (node.uid.clone(), instance), source, stage, rows_max);
+        let limits = (context.settings.batch_rows_max, !traits.replayable);
+        let actor = SourceActor::new(core, (node.uid.clone(), instance), source, stage, limits);
         context.launch(&node, instance, (id, metrics), (true, false), actor);
         Ok(())
     }

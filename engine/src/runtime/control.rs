@@ -53,7 +53,7 @@ pub(crate) enum What {
     Written(Written),
     /// An operator, source or sink has failed.
     Failed(Error),
-    /// The actor has stopped.
+    /// The actor is gone, and its source or sink with it.
     Stopped(ActorId),
     /// The checkpoint writer has ended; nothing of the run is left.
     TornDown,
@@ -73,5 +73,25 @@ impl Tell {
         if let Err(error) = self.coordinator.try_send(Report { run: self.run, what }) {
             tracing::debug!("a report found no coordinator: {error}");
         }
+    }
+}
+
+/// Tells the coordinator, when it is dropped, that an actor is gone. The last field of the actor, so that
+/// what the actor owned is gone by then: whoever learns that a query has ended finds its sources and sinks
+/// closed, and a restart finds them free.
+pub(crate) struct Farewell {
+    tell: Tell,
+    actor: ActorId,
+}
+
+impl Farewell {
+    pub(crate) fn new(tell: Tell, actor: ActorId) -> Farewell {
+        Farewell { tell, actor }
+    }
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.tell.tell(What::Stopped(self.actor));
     }
 }

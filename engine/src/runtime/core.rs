@@ -169,24 +169,15 @@ impl Core {
     }
 
     /// Runs a turn; a panic in user code becomes an error of this actor and of nobody else.
-    pub(crate) fn guarded(label: &str, turn: impl FnOnce() -> Result<Turn>) -> Result<Turn> {
-        match catch_unwind(AssertUnwindSafe(turn)) {
-            Ok(result) => result.map_err(|error| error.at_operator(label)),
-            Err(panic) => {
-                let said = panic
-                    .downcast_ref::<&str>()
-                    .map(|text| (*text).to_owned())
-                    .or_else(|| panic.downcast_ref::<String>().cloned())
-                    .unwrap_or_else(|| "no message".to_owned());
-                Err(Error::user(format!("panicked: {said}")).at_operator(label))
-            }
-        }
+    #[inline]
+    pub(crate) fn guarded(turn: impl FnOnce() -> Result<Turn>) -> Result<Turn> {
+        Error::catch(turn)
     }
 
     /// Says that the actor has failed; it does nothing more.
     pub(crate) fn fail(&mut self, error: Error) {
         if !self.over {
-            self.tell.tell(What::Failed(error));
+            self.tell.tell(What::Failed(error.at_operator(&self.label)));
         }
         self.over();
     }

@@ -117,7 +117,8 @@ impl QueryActor {
         for launch in run.launches {
             let name = launch.metrics.name.clone();
             actors.insert(launch.id, ActorInfo { name, uid: launch.uid, is_source: launch.is_source });
-            if !spec.threads.data(launch.worker).spawn_fn(launch.start) {
+            let threads = spec.threads.upgrade();
+            if !threads.is_some_and(|threads| threads.data(launch.worker).spawn_fn(launch.start)) {
                 let error = Error::internal("a worker thread has ended");
                 let tell = Tell { coordinator: context.address().recipient(), run: self.runs };
                 tell.tell(What::Failed(error));
@@ -157,7 +158,12 @@ impl QueryActor {
             }
             let replay = active.take_replay();
             self.shared.set_status(QueryStatus::Running);
+            let trigger = active.coordinator.trigger();
             self.step(Event::Started { replay }, context);
+            if trigger != self.trigger {
+                // Asked for between two runs.
+                self.step(Event::SetTrigger(self.trigger), context);
+            }
             if self.stop_asked {
                 self.step(Event::Stop, context);
             }
@@ -288,29 +294,35 @@ impl QueryActor {
 
     /// Nothing of the run is left: restart or end.
     fn torn_down(&mut self, context: &mut Ctx) {
-        let Some(active) = self.active.take() else { return };
-        match active.ending.unwrap_or(Ok(())) {
-            Ok(()) => self.over(None, context),
-            Err(error) if self.restarts < self.policy.attempts && !self.stop_asked => {
-                self.restarts += 1;
-                self.shared.restarted();
-                self.shared.set_status(QueryStatus::Restarting);
-                let delay = self.policy.delay(self.restarts);
-                tracing::warn!(
-                    "query `{}`: restart {} of {} in {delay:?} after: {error}",
-                    self.shared.name,
-                    self.restarts,
-                    self.policy.attempts
-                );
-                let mut spec = Some(active.spec);
-                context.run_later(delay, move |actor, context| {
-                    if let Some(spec) = spec.take() {
-                        actor.restart(spec, context);
-                    }
-                });
+        let Some(Active { ending, spec, .. }) = self.active.take() else { return };
+        match ending.unwrap_or(Ok(())) {
+            Ok(()) => {
+                drop(spec);
+                self.over(None, context);
             }
-            Err(error) => self.over(Some(error), context),
+            Err(error) => self.failed(error, spec, context),
         }
+    }
+
+    /// A run has failed, or could not be prepared: another one by policy, or the end.
+    fn failed(&mut self, error: Error, spec: RunSpec, context: &mut Ctx) {
+        if self.restarts >= self.policy.attempts || self.stop_asked {
+            drop(spec);
+            self.over(Some(error), context);
+            return;
+        }
+        self.restarts += 1;
+        self.shared.restarted();
+        self.shared.set_status(QueryStatus::Restarting);
+        let (name, restarts, attempts) = (&self.shared.name, self.restarts, self.policy.attempts);
+        let delay = self.policy.delay(restarts);
+        tracing::warn!("query `{name}`: restart {restarts} of {attempts} in {delay:?} after: {error}");
+        let mut spec = Some(spec);
+        context.run_later(delay, move |actor, context| {
+            if let Some(spec) = spec.take() {
+                actor.restart(spec, context);
+            }
+        });
     }
 
     fn restart(&mut self, mut spec: RunSpec, context: &mut Ctx) {
@@ -319,7 +331,7 @@ impl QueryActor {
         let ready: Recipient<Ready> = context.address().recipient();
         let trigger = self.trigger;
         let spawned = threads::spawn("lotic-restart", move || {
-            let run = spec.prepare(&tell, trigger);
+            let run = Error::catch(|| spec.prepare(&tell, trigger));
             if ready.try_send(Ready { spec, run }).is_err() {
                 tracing::error!("a restarted query found no coordinator");
             }
@@ -453,7 +465,7 @@ impl Handler<Ready> for QueryActor {
     fn handle(&mut self, ready: Ready, context: &mut Ctx) {
         match ready.run {
             Ok(run) => self.launch(ready.spec, run, context),
-            Err(error) => self.over(Some(error), context),
+            Err(error) => self.failed(error, ready.spec, context),
         }
     }
 }

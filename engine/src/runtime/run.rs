@@ -21,7 +21,7 @@ use lotic_connectors::Committer;
 use lotic_operators::{Epoch, Instance};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::Weak;
 
 /// Where a query keeps its checkpoints.
 pub(crate) enum Location {
@@ -44,7 +44,8 @@ pub(crate) struct RunSpec {
     pub(crate) settings: RunSettings,
     pub(crate) location: Location,
     pub(crate) accept_duplicates: bool,
-    pub(crate) threads: Arc<Threads>,
+    /// Weak, since the query is itself on these threads: when the session and all handles are gone they end.
+    pub(crate) threads: Weak<Threads>,
     pub(crate) clock: Clock,
 }
 
@@ -113,7 +114,10 @@ impl RunSpec {
             writer,
             launches,
             coordinator: Coordinator::new(actors, sources, trigger, next, EPOCH_TIMEOUT),
-            replay: recovered.and_then(|recovered| recovered.plan).filter(|plan| plan.epoch == next),
+            // Rows that cannot be read again would be waited for in vain.
+            replay: recovered
+                .and_then(|recovered| recovered.plan)
+                .filter(|plan| plan.epoch == next && self.plan.is_replayable()),
             id: identity.id,
             recovered: recovered_at,
         })
@@ -159,9 +163,11 @@ impl RunSpec {
     }
 
     fn build(&mut self, image: &Image, next: Epoch, tell: &Tell, writer: &Writer) -> Result<Vec<Launch>> {
+        let threads = self.threads.upgrade();
+        let threads = threads.ok_or_else(|| Error::user("the session was dropped, and the query with it"))?;
         let mut context = BuildContext::new(
             &self.plan,
-            &self.threads,
+            &threads,
             &self.settings,
             (image, next),
             tell.clone(),
@@ -171,7 +177,9 @@ impl RunSpec {
         for planned in self.plan.nodes.iter().rev() {
             let builder = &mut self.nodes.get_mut(&planned.id).expect("invariant: planned nodes exist").builder;
             for index in 0..planned.parallelism {
-                builder.build(planned.id, Instance { index, parallelism: planned.parallelism }, &mut context)?;
+                let instance = Instance { index, parallelism: planned.parallelism };
+                let built = Error::catch(|| builder.build(planned.id, instance, &mut context));
+                built.map_err(|error| error.at_operator(&format!("{}[{index}]", planned.uid)))?;
             }
         }
         Ok(context.launches)

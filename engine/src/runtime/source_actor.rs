@@ -1,6 +1,6 @@
 //! The actor of a source: polls it for what is ready, keeps the gate of micro-batches, sends markers.
 
-use super::control::{Command, What};
+use super::control::{Command, Farewell, What};
 use super::core::{Core, Turn};
 use super::metrics::ActorMetrics;
 use super::stage::{Flow, Signal, Stage, StageSnapshot};
@@ -40,6 +40,8 @@ pub(crate) struct SourceActor<B: Batch> {
     stage: Box<dyn Stage<B>>,
     /// Rows that one micro-batch may hold.
     batch_rows_max: Option<u64>,
+    /// Whether a stop first reads what is there: nobody could read it again.
+    drains: bool,
     gate_open: bool,
     begins: VecDeque<Begin>,
     /// Offsets by epoch, until the epoch is committed.
@@ -51,6 +53,8 @@ pub(crate) struct SourceActor<B: Batch> {
     pause: Option<Duration>,
     exhausted: bool,
     ended: bool,
+    /// Last: see there.
+    _farewell: Farewell,
 }
 
 impl<B: Batch> SourceActor<B> {
@@ -59,8 +63,9 @@ impl<B: Batch> SourceActor<B> {
         (operator, instance): (String, Instance),
         source: Box<dyn Source<B>>,
         stage: Box<dyn Stage<B>>,
-        batch_rows_max: Option<u64>,
+        (batch_rows_max, drains): (Option<u64>, bool),
     ) -> Self {
+        let farewell = Farewell::new(core.tell.clone(), core.id);
         SourceActor {
             core,
             operator,
@@ -68,6 +73,7 @@ impl<B: Batch> SourceActor<B> {
             source,
             stage,
             batch_rows_max,
+            drains,
             gate_open: false,
             begins: VecDeque::new(),
             marked: BTreeMap::new(),
@@ -77,6 +83,7 @@ impl<B: Batch> SourceActor<B> {
             pause: None,
             exhausted: false,
             ended: false,
+            _farewell: farewell,
         }
     }
 
@@ -169,6 +176,10 @@ impl<B: Batch> SourceActor<B> {
                     let mut context = self.core.context(waker, now, now.ns);
                     let _ = self.stage.signal(Signal::Finish, &mut context)?;
                 }
+                let until = match until {
+                    None if marker.after == After::Stop && self.drains => Some(self.source.latest(u64::MAX)?),
+                    until => until,
+                };
                 self.begins.push_back(Begin { marker, until, gates_open });
                 Ok(())
             }
@@ -265,8 +276,7 @@ impl<B: Batch> SourceActor<B> {
         if !self.core.running {
             return Poll::Pending;
         }
-        let label = self.core.label.clone();
-        match Core::guarded(&label, || self.turn(task.waker())) {
+        match Core::guarded(|| self.turn(task.waker())) {
             Ok(turn) => self.after(turn, task),
             Err(error) => self.core.fail(error),
         }
@@ -316,10 +326,6 @@ impl<B: Batch> Actor for SourceActor<B> {
         context.spawn(Work);
         let control = context.address().recipient();
         self.core.tell.tell(What::Started { actor: self.core.id, control });
-    }
-
-    fn stopped(&mut self, _: &mut Self::Context) {
-        self.core.tell.tell(What::Stopped(self.core.id));
     }
 }
 

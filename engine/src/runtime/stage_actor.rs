@@ -1,7 +1,7 @@
 //! The actor of an operator or a sink: drains its channels, aligns markers, runs its stage.
 
 use super::channel::Receiver;
-use super::control::{Command, What};
+use super::control::{Command, Farewell, What};
 use super::core::{Core, Turn};
 use super::metrics::ActorMetrics;
 use super::stage::{Flow, Signal, Stage, StageSnapshot};
@@ -49,6 +49,8 @@ pub(crate) struct StageActor<I: Batch> {
     ingest_ns: u64,
     completing: Option<Marker>,
     ended: bool,
+    /// Last: see there.
+    _farewell: Farewell,
 }
 
 impl<I: Batch> StageActor<I> {
@@ -61,6 +63,7 @@ impl<I: Batch> StageActor<I> {
     ) -> Self {
         let watermarks = Watermarks::new(receivers.len());
         let inputs = receivers.into_iter().map(|receiver| Input { receiver, over: false }).collect();
+        let farewell = Farewell::new(core.tell.clone(), core.id);
         StageActor {
             core,
             instance,
@@ -75,6 +78,7 @@ impl<I: Batch> StageActor<I> {
             ingest_ns: 0,
             completing: None,
             ended: false,
+            _farewell: farewell,
         }
     }
 
@@ -222,7 +226,7 @@ impl<I: Batch> StageActor<I> {
             }
             Alignment::Cancelled(epoch) => {
                 self.signal(Signal::Cancel(epoch), now, waker)?;
-                let next = self.aligner.next();
+                let next = self.aligner.next_complete();
                 self.aligned(next, now, waker)
             }
         }
@@ -243,7 +247,7 @@ impl<I: Batch> StageActor<I> {
             self.ended = true;
             return Ok(());
         }
-        let next = self.aligner.next();
+        let next = self.aligner.next_complete();
         self.aligned(next, now, waker)
     }
 
@@ -289,8 +293,7 @@ impl<I: Batch> StageActor<I> {
         if !self.core.running {
             return Poll::Pending;
         }
-        let label = self.core.label.clone();
-        let turn = Core::guarded(&label, || self.turn(task.waker()));
+        let turn = Core::guarded(|| self.turn(task.waker()));
         match turn {
             Ok(turn) => self.after(turn, task),
             Err(error) => {
@@ -347,10 +350,6 @@ impl<I: Batch> Actor for StageActor<I> {
         context.spawn(Work);
         let control = context.address().recipient();
         self.core.tell.tell(What::Started { actor: self.core.id, control });
-    }
-
-    fn stopped(&mut self, _: &mut Self::Context) {
-        self.core.tell.tell(What::Stopped(self.core.id));
     }
 }
 

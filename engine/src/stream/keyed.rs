@@ -3,7 +3,7 @@
 use super::Stream;
 use super::piped::Piped;
 use crate::plan::graph::PartitionFactory;
-use lotic_operators::aggregate::{Aggregate, Count, Fold, Reduce, RunningAggregate};
+use lotic_operators::aggregate::{Aggregate, Count, Fold, MapWithState, Reduce, RunningAggregate};
 use lotic_operators::join::KeyedJoin;
 use lotic_operators::key::{Key, Value, hash_of, owner_of};
 use lotic_operators::process::{KeyedProcess, Process};
@@ -85,6 +85,20 @@ where
         G: Fn(&mut S, T) + Clone + Send + 'static,
     {
         self.aggregate(Fold::new(init, add))
+    }
+
+    /// The stateful map: each row changes its key's state, at first the default, and emits what `update`
+    /// returns.
+    pub fn map_with_state<S, U, G>(self, update: G) -> Stream<U>
+    where
+        S: Value + Default,
+        U: Send + 'static,
+        G: FnMut(&mut S, T) -> U + Clone + Send + 'static,
+    {
+        let key = self.key;
+        Stream::new(self.piped.operator("map-with-state", false, Some(by_key(key.clone())), move |_| {
+            Box::new(MapWithState::new(key.clone(), update.clone()))
+        }))
     }
 
     /// Runs a process function: arbitrary state and timers for each key.

@@ -114,6 +114,25 @@ impl Query {
         self
     }
 
+    /// The plan that would run, as text: one line for each operator, with its instances, its promise and what
+    /// feeds it; what runs within the actor above is marked `+`.
+    ///
+    /// # Errors
+    /// If the query is not complete.
+    pub fn explain(&self) -> Result<String> {
+        let settings = self.session.settings();
+        let options = PlanOptions { parallelism: settings.parallelism, chaining: settings.chaining };
+        let mut graph = self.session.graph();
+        let (nodes, mistakes) = graph.take_component(self.node);
+        let plan = PhysicalPlan::new(&nodes, options);
+        let mistake = mistakes.first().cloned();
+        graph.put_back(nodes, self.node, mistakes);
+        match mistake {
+            Some(mistake) => Err(Error::user(mistake)),
+            None => Ok(plan?.explain()),
+        }
+    }
+
     /// Starts the query and returns its handle. Recovers first if the checkpoint location holds something.
     ///
     /// # Errors
@@ -148,7 +167,7 @@ impl Query {
             },
             location: self.location,
             accept_duplicates: self.accept_duplicates,
-            threads: Arc::clone(&threads),
+            threads: Arc::downgrade(&threads),
             clock: self.session.inner.clock.clone(),
         };
         let actor = QueryActor::new(Arc::clone(&shared), spec.clock.clone(), self.policy, trigger);

@@ -123,7 +123,9 @@ impl Campaign {
                 let nth = nth.div_ceil(2);
                 self.pending.push_back(Kill::Point { point, nth });
             }
-            Kill::Point { point, nth } => self.pending.push_front(Kill::Point { point, nth: nth.div_ceil(2) }),
+            Kill::Point { point, nth } => {
+                self.pending.push_front(Kill::Point { point, nth: nth.div_ceil(2) })
+            }
         }
     }
 

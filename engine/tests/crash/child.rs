@@ -110,8 +110,12 @@ fn trigger(mode: Mode, random: &mut Random) -> Trigger {
 /// Runs to the end of the input.
 pub(crate) fn run(settings: &Settings) {
     let mut random = Random::new(settings.seed);
-    let session =
-        Session::builder().app_name("crash").workers(2).parallelism(settings.parallelism).get_or_create().unwrap();
+    let session = Session::builder()
+        .app_name("crash")
+        .workers(2)
+        .parallelism(settings.parallelism)
+        .get_or_create()
+        .unwrap();
     let (commits, committed) = mpsc::channel();
     let query = session
         .source(RateSource::new(settings.rows_per_second).partitions(4).limit(settings.rows))

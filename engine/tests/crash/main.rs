@@ -37,7 +37,8 @@ fn seed() -> u64 {
 
 /// Keeps the folder and says how to see the failure again.
 fn fail(test: &str, seed: u64, folder: tempfile::TempDir, problem: &str) -> ! {
-    let kills = variable("LOTIC_CRASH_KILLS").map_or(String::new(), |kills| format!("LOTIC_CRASH_KILLS={kills} "));
+    let kills =
+        variable("LOTIC_CRASH_KILLS").map_or(String::new(), |kills| format!("LOTIC_CRASH_KILLS={kills} "));
     panic!(
         "{problem}\nseed {seed}; folder {}\nreplay: {kills}LOTIC_CRASH_SEED={seed} cargo test -p lotic --test crash \
          {test} -- --nocapture",

@@ -67,7 +67,8 @@ pub(crate) fn run(settings: &Settings, kill: Kill, segment_bytes: Option<u64>) -
         match lines.recv_timeout(PATIENCE) {
             Ok(line) => {
                 if let Some(epoch) = line.strip_prefix("committed ") {
-                    outcome.epoch = outcome.epoch.max(epoch.parse().map_err(|_| format!("child said: {line}"))?);
+                    outcome.epoch =
+                        outcome.epoch.max(epoch.parse().map_err(|_| format!("child said: {line}"))?);
                     commits += 1;
                 }
             }
@@ -148,14 +149,19 @@ fn files(output: &Path) -> (Vec<String>, Vec<String>) {
 pub(crate) fn counts(settings: &Settings) -> Result<BTreeMap<u64, u64>, String> {
     let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
     for name in files(&settings.output()).0 {
-        let text = fs::read_to_string(settings.output().join(&name)).map_err(|error| format!("{name}: {error}"))?;
+        let text =
+            fs::read_to_string(settings.output().join(&name)).map_err(|error| format!("{name}: {error}"))?;
         for (number, line) in text.lines().enumerate() {
-            let parsed: (u64, u64) = serde_json::from_str(line).map_err(|error| format!("{name}: {error}"))?;
+            let parsed: (u64, u64) =
+                serde_json::from_str(line).map_err(|error| format!("{name}: {error}"))?;
             let (key, count) = parsed;
             let held = counts.entry(key).or_insert(0);
             if count != *held + 1 {
                 let what = if count <= *held { "DUPLICATED" } else { "LOST" };
-                return Err(format!("{what}: line {} of {name}: key {key} counts {count} after {held}", number + 1));
+                return Err(format!(
+                    "{what}: line {} of {name}: key {key} counts {count} after {held}",
+                    number + 1
+                ));
             }
             *held = count;
         }

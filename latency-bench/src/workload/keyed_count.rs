@@ -70,9 +70,13 @@ impl Aggregate<Event> for CountEvents {
     }
 }
 
-/// The keyed count itself.
+/// The keyed count itself: as in the peers, the state of a key is its count, and what is emitted carries the
+/// times of the record.
 pub(super) fn counted(events: Stream<Event>) -> Stream<(u64, Tally)> {
-    events.key_by(|event| event.key).aggregate(CountEvents)
+    events.key_by(|event| event.key).map_with_state(|count: &mut u64, event: Event| {
+        *count += 1;
+        (event.key, Tally { count: *count, intended_ns: event.intended_ns, sent_ns: event.sent_ns })
+    })
 }
 
 /// The run on Lotic.

@@ -50,7 +50,7 @@ impl Index {
     }
 
     /// The number stored under `hash` for which `is_it` is true.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let short = short(hash);
         self.shards[shard_of(hash)]

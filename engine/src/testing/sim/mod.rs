@@ -91,6 +91,8 @@ pub struct Tally {
     pub failures: u64,
     /// Epochs committed.
     pub epochs: u64,
+    /// Epochs opened while another one was open.
+    pub overlapping: u64,
     /// Micro-batches begun.
     pub batches: u64,
     /// Micro-batches replayed after a restart.
@@ -118,6 +120,7 @@ impl Tally {
         self.crashes += other.crashes;
         self.failures += other.failures;
         self.epochs += other.epochs;
+        self.overlapping += other.overlapping;
         self.batches += other.batches;
         self.replays += other.replays;
         self.reruns += other.reruns;
@@ -185,7 +188,9 @@ impl Simulation {
         let mut random = Random::new(self.seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
         let setup = Setup::of(&mut random);
         let outside = Outside::new(&setup, &mut random, self.traced);
-        let mut world = World { setup, outside, random, canary: self.broken, was_calm: false };
+        let trigger = setup::trigger(&mut random);
+        let mut world =
+            World { setup, outside, random, canary: self.broken, was_calm: false, trigger, promised: Vec::new() };
         let ended = catch_unwind(AssertUnwindSafe(|| world.run())).unwrap_or_else(|panic| {
             let said = panic.downcast_ref::<String>().cloned();
             let said = said.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -202,6 +207,10 @@ struct World {
     random: Random,
     canary: Broken,
     was_calm: bool,
+    trigger: Trigger,
+    /// The rows of each input that were there when the trigger was set: those that `AvailableNow` and `Once`
+    /// have to read before they stop.
+    promised: Vec<u32>,
 }
 
 impl World {
@@ -210,12 +219,12 @@ impl World {
     }
 
     fn run(&mut self) -> Check {
-        let mut trigger = setup::trigger(&mut self.random);
         loop {
             self.calm_down();
-            let shape = self.setup.shape(&mut self.random, self.is_calm());
+            let calm = self.is_calm();
+            let shape = self.setup.shape(&mut self.random, calm);
             let run = self.outside.tally.runs as u32;
-            let launched = launch::launch(&self.setup, &mut self.outside, (&shape, trigger), (self.canary, run))?;
+            let launched = launch::launch(&self.setup, &mut self.outside, (&shape, self.trigger), (self.canary, run))?;
             self.count_step()?;
             let Some(mut process) = launched else {
                 self.outside.tally.failed_starts += 1;
@@ -223,11 +232,19 @@ impl World {
                 continue;
             };
             self.outside.tally.runs += 1;
+            self.promised = self.outside.fed();
+            if self.random.once_in(self.setup.user_in) && !self.is_calm() {
+                // Users do not wait until all actors run.
+                self.user(&mut process)?;
+            }
             process.start(&mut self.outside)?;
-            let end = self.live(&mut process, &mut trigger)?;
+            let end = self.live(&mut process)?;
             self.outside.note(|| format!("end: {end:?}"));
             match end {
                 End::Finished => return self.outside.verify(&self.setup),
+                End::Stopped if !self.outside.has_committed(&self.promised) => {
+                    return broken(format!("{} stopped before all that was there was read", self.trigger));
+                }
                 End::Stopped => {}
                 End::Failed(_) => self.outside.tally.failures += 1,
                 End::Crashed => self.outside.tally.crashes += 1,
@@ -239,7 +256,7 @@ impl World {
                 self.restart_machine();
             }
             if matches!(end, End::Stopped) || self.random.once_in(2) {
-                trigger = setup::trigger(&mut self.random);
+                self.trigger = setup::trigger(&mut self.random);
             }
         }
     }
@@ -259,7 +276,7 @@ impl World {
         (store.dead, store.dies_after) = (false, None);
     }
 
-    fn live(&mut self, process: &mut Process, trigger: &mut Trigger) -> Check<End> {
+    fn live(&mut self, process: &mut Process) -> Check<End> {
         loop {
             self.count_step()?;
             if self.is_calm() {
@@ -267,7 +284,7 @@ impl World {
                     self.calm_down();
                     process.unpause();
                 }
-            } else if let Some(end) = self.trouble(process, trigger)? {
+            } else if let Some(end) = self.trouble(process)? {
                 return Ok(end);
             }
             let declines_in = if self.is_calm() { 0 } else { self.setup.decline_in };
@@ -294,7 +311,7 @@ impl World {
     }
 
     /// What the outside does to the query.
-    fn trouble(&mut self, process: &mut Process, trigger: &mut Trigger) -> Check<Option<End>> {
+    fn trouble(&mut self, process: &mut Process) -> Check<Option<End>> {
         let World { setup, outside, random, .. } = self;
         if random.once_in(setup.feed_in) {
             let input = random.below(setup.partitions.len());
@@ -317,18 +334,29 @@ impl World {
             }
         }
         if random.once_in(setup.user_in) {
-            let event = match random.below(12) {
-                0 => Event::Stop,
-                1..=3 => Event::ForceEpoch,
-                _ => {
-                    *trigger = setup::trigger(random);
-                    outside.tally.switches += 1;
-                    Event::SetTrigger(*trigger)
-                }
-            };
-            process.event(event, outside)?;
+            self.user(process)?;
         }
         Ok(None)
+    }
+
+    /// What the user of the query does to it.
+    fn user(&mut self, process: &mut Process) -> Check {
+        let event = match self.random.below(12) {
+            0 => {
+                self.promised.clear();
+                Event::Stop
+            }
+            1..=3 => Event::ForceEpoch,
+            _ => {
+                self.trigger = setup::trigger(&mut self.random);
+                self.outside.tally.switches += 1;
+                if !self.promised.is_empty() && !process.is_ending() {
+                    self.promised = self.outside.fed();
+                }
+                Event::SetTrigger(self.trigger)
+            }
+        };
+        process.event(event, &mut self.outside)
     }
 }
 

@@ -176,7 +176,7 @@ impl Outside {
         let named = |(number, partitions): (usize, &usize)| {
             memory::stream::<Row>(format!("input-{number}"), *partitions)
         };
-        let (streams, sources) = setup.partitions.iter().enumerate().map(named).unzip::<_, _, Vec<_>, _>();
+        let (streams, sources): (Vec<_>, Vec<_>) = setup.partitions.iter().enumerate().map(named).unzip();
         let store = Store {
             exactly_once: setup.consistency == Consistency::ExactlyOnce,
             prepared: BTreeMap::new(),
@@ -223,8 +223,16 @@ impl Outside {
         }
     }
 
-    pub(super) fn all_fed(&self) -> bool {
-        self.streams.iter().all(Option::is_none)
+    /// How many rows of each input are there now.
+    pub(super) fn fed(&self) -> Vec<u32> {
+        self.fed.clone()
+    }
+
+    /// Whether so many rows of each input are committed, in no particular order.
+    pub(super) fn has_committed(&self, rows: &[u32]) -> bool {
+        let store = self.store.lock();
+        let mut all = rows.iter().zip(0u8..).flat_map(|(&end, input)| (0..end).map(move |number| (input, number)));
+        all.all(|row| store.seen.contains(&row))
     }
 
     /// An epoch is durable.

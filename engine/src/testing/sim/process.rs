@@ -65,6 +65,8 @@ pub(super) struct Process {
     /// Rows moved when the last epoch was opened.
     activity: u64,
     last: After,
+    /// Epochs that are open.
+    open: usize,
     /// Until when a part does nothing.
     paused_us: Vec<u64>,
     end: Option<End>,
@@ -109,6 +111,7 @@ impl Process {
             started_us: parts.started_us,
             activity: 0,
             last: After::Continue,
+            open: 0,
             paused_us: Vec::new(),
             end: None,
         };
@@ -141,12 +144,9 @@ impl Process {
             if self.paused_us[part] > outside.now_us {
                 continue;
             }
-            let stepped = self.part(part, outside, random, declines_in)?;
-            if outside.disk.has_crashed() || outside.store.lock().dead {
-                return Ok(Some(End::Crashed));
-            }
-            if stepped {
-                return Ok(self.end.clone());
+            if self.part(part, outside, random, declines_in)? {
+                let died = outside.disk.has_crashed() || outside.store.lock().dead;
+                return Ok(if died { Some(End::Crashed) } else { self.end.take() });
             }
         }
         self.wait(outside);
@@ -204,7 +204,11 @@ impl Process {
                     outside.note(|| format!("epoch {epoch} is durable"));
                     outside.persisted(*epoch)?;
                 }
-                Written::Event(Event::Acknowledged { .. }) if self.canary == Broken::AcknowledgesEarly => continue,
+                Written::Event(Event::Acknowledged { actor, .. })
+                    if self.canary == Broken::AcknowledgesEarly && actor.0 as usize >= self.sources.len() =>
+                {
+                    continue;
+                }
                 _ => {}
             }
             self.wires.written(written);
@@ -277,6 +281,8 @@ impl Process {
                 self.activity = self.wires.moved;
                 self.last = marker.after;
                 outside.tally.batches += u64::from(mode == Mode::MicroBatch);
+                outside.tally.overlapping += u64::from(self.open > 0);
+                self.open += 1;
                 self.tell_sources(|source| {
                     let until = match &until {
                         Until::Now => None,
@@ -289,12 +295,16 @@ impl Process {
             Action::Commit(epoch) => self.wires.ask(Job::Commit(epoch)),
             Action::Cancel(epoch) => {
                 outside.tally.cancelled += 1;
+                self.open -= 1;
                 if self.canary == Broken::ForgetsGivenUpEpochs {
                     self.work.forget(epoch);
                 }
                 self.tell_sources(|_| Command::Cancel(epoch));
             }
-            Action::Completed(epoch) => outside.completed(epoch)?,
+            Action::Completed(epoch) => {
+                self.open -= 1;
+                outside.completed(epoch)?;
+            }
             Action::Finished => {
                 self.end = Some(if self.last == After::Finish { End::Finished } else { End::Stopped });
             }
@@ -309,6 +319,11 @@ impl Process {
             merged.entry(uid(source.input)).or_default().merge(ends.remove(&source.id).unwrap_or_default());
         }
         merged
+    }
+
+    /// Whether the last epoch is open.
+    pub(super) fn is_ending(&self) -> bool {
+        self.last != After::Continue
     }
 
     /// Some part does nothing for a while.

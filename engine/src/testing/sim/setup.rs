@@ -84,8 +84,8 @@ impl Setup {
 /// Any trigger.
 pub(super) fn trigger(random: &mut Random) -> Trigger {
     match random.below(6) {
-        0 | 1 => Trigger::Continuous(Duration::from_millis(random.between(1, 4))),
-        2 => Trigger::ProcessingTime(Duration::from_millis(random.between(1, 4))),
+        0 | 1 => Trigger::Continuous(Duration::from_micros(random.between(50, 1500))),
+        2 => Trigger::ProcessingTime(Duration::from_micros(random.between(50, 1500))),
         3 => Trigger::ProcessingTime(Duration::ZERO),
         4 => Trigger::AvailableNow,
         _ => Trigger::Once,

@@ -116,7 +116,7 @@ impl StageActor {
                 Alignment::Cancelled(epoch) => self.out.control(Item::Cancel(epoch)),
                 Alignment::Complete(marker) => self.complete(marker, wires, outside, declines),
             }
-            next = self.aligner.next();
+            next = self.aligner.next_complete();
         }
     }
 

@@ -1,0 +1,52 @@
+//! Counts the words of lines that come from a TCP socket: the first program of every stream engine.
+//!
+//! ```text
+//! nc -lk 9999                                            # in one terminal: type lines here
+//! cargo run -p lotic --example socket_words              # in another: localhost 9999, or HOST PORT
+//! ```
+//! Each word prints its running count as soon as its line is there. The program ends with the connection, or
+//! with Ctrl-C: what was received is counted and printed, then it exits with 0.
+
+use lotic::connectors::{Console, SocketSource};
+use lotic::{Session, StreamingQuery, Trigger};
+use std::error::Error;
+
+fn words(line: String) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Stops the query in order at Ctrl-C; to be run until the query has ended.
+fn stop_at_ctrl_c(query: StreamingQuery) -> std::io::Result<()> {
+    std::thread::Builder::new().name("ctrl-c".to_owned()).spawn(move || {
+        let heard = actix_rt::Runtime::new().and_then(|runtime| runtime.block_on(actix_rt::signal::ctrl_c()));
+        match heard {
+            // If the query fails while it stops, whoever waits for its end says so.
+            Ok(()) => drop(query.stop()),
+            Err(error) => eprintln!("Ctrl-C cannot be heard: {error}"),
+        }
+    })?;
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let host = arguments.next().unwrap_or_else(|| "localhost".to_owned());
+    let port = arguments.next().unwrap_or_else(|| "9999".to_owned());
+    let port: u16 =
+        port.parse().map_err(|_| format!("`{port}` is not a port; usage: socket_words [HOST [PORT]]"))?;
+
+    let session = Session::builder().app_name("socket-words").get_or_create()?;
+    let query = session
+        .source(SocketSource::new(&host, port))
+        .flat_map(words)
+        .key_by(|word| word.clone())
+        .count()
+        .map(|(word, count)| format!("{word}: {count}"))
+        .sink(Console::display())
+        .start(Trigger::continuous("1 second"))
+        .map_err(|error| format!("{error}\nstart `nc -lk {port}` there first, or give HOST and PORT"))?;
+    eprintln!("connected to {host}:{port}; Ctrl-C stops");
+    stop_at_ctrl_c(query.clone())?;
+    query.await_termination()?;
+    Ok(())
+}
