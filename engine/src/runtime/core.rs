@@ -12,7 +12,6 @@ use crossbeam::channel::Sender;
 use lotic_operators::{Epoch, Timestamp};
 use std::collections::VecDeque;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};

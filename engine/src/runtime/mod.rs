@@ -9,10 +9,11 @@
 //! | [`channel`] | the bounded lock-free queue with its wake-up protocol |
 //! | [`stage`], [`link`], [`edge`], [`sink_stage`] | what runs inside an actor: a chain of operators down to channels or a sink |
 //! | [`source_actor`], [`stage_actor`], [`core`] | the actors |
-//! | [`query_actor`], [`run`] | the coordinator's actor and what it starts and stops |
+//! | [`query_actor`], [`active`], [`run`] | the coordinator's actor and what it starts and stops |
 //! | [`build`] | from the physical plan to wired actors |
 //! | [`wait`], [`threads`], [`blocking`] | waiting, threads, sources that block |
 
+mod active;
 pub(crate) mod blocking;
 pub(crate) mod build;
 pub(crate) mod channel;

@@ -1,25 +1,26 @@
 //! The actor of a query: carries out what the coordinator's state machine decides, supervises the actors,
 //! restarts them by policy.
 
+use super::active::{Active, ActorInfo, Waiter};
 use super::control::{Command, Report, Tell, What};
 use super::run::{PreparedRun, RunSpec};
 use super::threads;
 use crate::checkpoint::ActorId;
-use crate::checkpoint::coordinator::{Action, Coordinator, Event, Until};
+use crate::checkpoint::coordinator::{Action, Event, Until};
 use crate::checkpoint::record::Plan;
-use crate::checkpoint::writer::{Job, Writer, Written};
+use crate::checkpoint::writer::{Job, Written};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::limits::{MAILBOX_MESSAGES, PROGRESS_INTERVAL, TICK};
-use crate::query::progress::{EpochFigures, ReportHead, Reporter};
+use crate::query::progress::Reporter;
 use crate::query::shared::Shared;
-use crate::query::{Ask, Mode, QueryStatus, SourceProgress, Trigger};
+use crate::query::{Ask, QueryStatus, Trigger};
 use crate::session::RestartPolicy;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle};
 use lotic_connectors::Offsets;
 use lotic_operators::Epoch;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A run that is ready, or the reason why there is none.
@@ -34,38 +35,6 @@ pub(crate) struct Ready {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Asked(pub(crate) Ask);
-
-/// What is known of an actor of the run.
-struct ActorInfo {
-    name: String,
-    uid: String,
-    is_source: bool,
-}
-
-/// Someone who waits until what was there at some time has been processed.
-struct Waiter {
-    ticket: u64,
-    targets: BTreeMap<ActorId, Offsets>,
-    done: mpsc::Sender<()>,
-}
-
-struct Active {
-    number: u32,
-    spec: RunSpec,
-    writer: Option<Writer>,
-    coordinator: Coordinator,
-    replay: Option<Plan>,
-    actors: BTreeMap<ActorId, ActorInfo>,
-    controls: BTreeMap<ActorId, Recipient<Command>>,
-    offsets: BTreeMap<Epoch, BTreeMap<ActorId, Offsets>>,
-    modes: BTreeMap<Epoch, Mode>,
-    figures: BTreeMap<Epoch, EpochFigures>,
-    reporter: Reporter,
-    activity: u64,
-    started_ns: u64,
-    ending: Option<Result<()>>,
-    stopped: BTreeSet<ActorId>,
-}
 
 /// The actor.
 pub(crate) struct QueryActor {
@@ -368,86 +337,6 @@ impl QueryActor {
                 self.step(Event::ForceEpoch, context);
             }
         }
-    }
-}
-
-impl Waiter {
-    fn reached(&self, offsets: &BTreeMap<ActorId, Offsets>) -> bool {
-        !self.targets.is_empty()
-            && self.targets.iter().all(|(source, target)| {
-                let Some(at) = offsets.get(source) else { return false };
-                target.0.iter().all(|(partition, row)| at.get(partition).is_some_and(|at| at >= *row))
-            })
-    }
-}
-
-impl Active {
-    fn since_start(&self, now_ns: u64) -> Duration {
-        Duration::from_nanos(now_ns.saturating_sub(self.started_ns))
-    }
-
-    fn name(&self, actor: ActorId) -> String {
-        self.actors.get(&actor).map_or_else(|| actor.to_string(), |info| info.name.clone())
-    }
-
-    fn tell(&self, actor: ActorId, command: Command) {
-        if let Some(control) = self.controls.get(&actor)
-            && let Err(error) = control.try_send(command)
-        {
-            tracing::warn!("`{}` could not be told: {error}", self.name(actor));
-        }
-    }
-
-    fn tell_sources(&self, command: impl Fn(ActorId) -> Command) {
-        for (id, _) in self.actors.iter().filter(|(_, info)| info.is_source) {
-            self.tell(*id, command(*id));
-        }
-    }
-
-    fn job(&self, job: Job) {
-        if let Some(writer) = &self.writer {
-            // The writer outlives the run.
-            let _ = writer.jobs().send(job);
-        }
-    }
-
-    /// Planned ends by operator: all instances of a source together.
-    fn by_operator(&self, ends: BTreeMap<ActorId, Offsets>) -> BTreeMap<String, Offsets> {
-        let mut merged: BTreeMap<String, Offsets> = BTreeMap::new();
-        for (actor, end) in ends {
-            if let Some(info) = self.actors.get(&actor) {
-                merged.entry(info.uid.clone()).or_default().merge(end);
-            }
-        }
-        merged
-    }
-
-    /// The batch to be run again, with each source instance given its operator's planned ends.
-    fn take_replay(&mut self) -> Option<(Epoch, BTreeMap<ActorId, Offsets>)> {
-        let plan = self.replay.take()?;
-        let mut ends = BTreeMap::new();
-        for (id, info) in self.actors.iter().filter(|(_, info)| info.is_source) {
-            ends.insert(*id, plan.ends.get(&info.uid).cloned().unwrap_or_default());
-        }
-        Some((plan.epoch, ends))
-    }
-
-    fn report(&mut self, epoch: Epoch, shared: &Shared, now: crate::clock::Now) -> crate::QueryProgress {
-        let sources = self.offsets.get(&epoch).into_iter().flatten();
-        let sources = sources
-            .map(|(actor, offsets)| SourceProgress { name: self.name(*actor), offsets: offsets.0.clone() })
-            .collect();
-        let head = ReportHead {
-            id: shared.id(),
-            name: shared.name.clone(),
-            epoch,
-            mode: self.modes.get(&epoch).copied().unwrap_or(Mode::Continuous),
-            time: now.time,
-            now_ns: now.ns,
-            figures: self.figures.get(&epoch).copied().unwrap_or_default(),
-            sources,
-        };
-        self.reporter.report(head)
     }
 }
 
