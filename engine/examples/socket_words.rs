@@ -43,8 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .count()
         .map(|(word, count)| format!("{word}: {count}"))
         .sink(Console::display())
-        .start(Trigger::continuous("1 second"))
-        .map_err(|error| format!("{error}\nstart `nc -lk {port}` there first, or give HOST and PORT"))?;
+        .start(Trigger::continuous("1 second"))?;
     eprintln!("connected to {host}:{port}; Ctrl-C stops");
     stop_at_ctrl_c(query.clone())?;
     query.await_termination()?;

@@ -101,7 +101,10 @@ impl SessionBuilder {
             return Err(Error::user(format!("workers({}): between 1 and {WORKERS}", self.workers)));
         }
         if self.parallelism == 0 || self.parallelism > usize::from(KEY_GROUPS) {
-            return Err(Error::user(format!("parallelism({}): between 1 and {KEY_GROUPS}", self.parallelism)));
+            return Err(Error::user(format!(
+                "parallelism({}): between 1 and {KEY_GROUPS}",
+                self.parallelism
+            )));
         }
         let threads = Arc::new(Threads::start(&self.app_name, self.workers)?);
         Ok(Session {

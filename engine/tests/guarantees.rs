@@ -1,6 +1,8 @@
 //! What a query promises: nothing lost and nothing twice over stops, restarts, failures, changes of mode and
 //! of parallelism; bounded memory; batches as large as was asked for.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 use lotic::connectors::memory::{self, MemorySink, MemorySource, MemoryStream};
 use lotic::connectors::{
     Offsets, PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits, egress, ingress,

@@ -1,6 +1,8 @@
 //! The example `order_service`, over its real HTTP surface: decisions, deadline, back-pressure, bad input,
 //! and a restart from a checkpoint.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 #[path = "../examples/order_service/limits.rs"]
 mod limits;
 #[path = "../examples/order_service/requests.rs"]

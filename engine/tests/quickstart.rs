@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
-use lotic::connectors::memory::{self, MemorySource, MemorySink};
+use lotic::connectors::memory::{self, MemorySink, MemorySource};
 use lotic::{Session, Trigger};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,7 +34,11 @@ fn a_bounded_input_gives_the_same_answer_under_every_trigger() {
                 .max_rows_per_batch(500)
                 .start(trigger)
                 .unwrap();
-            assert!(query.await_termination_timeout(Duration::from_secs(60)).unwrap(), "{trigger} {}", query.explain());
+            assert!(
+                query.await_termination_timeout(Duration::from_secs(60)).unwrap(),
+                "{trigger} {}",
+                query.explain()
+            );
             let rows = sink.committed();
             assert_eq!(rows.len(), 10_000, "{trigger} x{parallelism}");
             let mut highest = BTreeMap::new();
@@ -53,8 +57,13 @@ fn the_mode_can_be_switched_while_the_query_runs() {
     let session = session();
     let sink = MemorySink::new();
     let (input, source) = memory::stream("numbers", 1);
-    let query =
-        session.source(source).key_by(|_: &u64| 0u64).count().sink(sink.clone()).start(Trigger::continuous("10 ms")).unwrap();
+    let query = session
+        .source(source)
+        .key_by(|_: &u64| 0u64)
+        .count()
+        .sink(sink.clone())
+        .start(Trigger::continuous("10 ms"))
+        .unwrap();
     let mut added = 0;
     for trigger in [
         Trigger::processing_time("5 ms"),

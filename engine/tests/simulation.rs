@@ -15,7 +15,8 @@ fn number(variable: &str) -> Option<u64> {
 
 /// Runs it again to tell what happened, and how to see it once more.
 fn explain(failure: &Failure) -> String {
-    let again = Simulation::new(failure.seed).traced().run().expect_err("a simulation is the same every time");
+    let again =
+        Simulation::new(failure.seed).traced().run().expect_err("a simulation is the same every time");
     let from = again.trace.len().saturating_sub(TRACE_LINES);
     format!(
         "{}\n\n{failure}\nreplay it: LOTIC_SIM_SEED={} LOTIC_SIM_SEEDS=1 cargo test -p lotic --test simulation",

@@ -1,6 +1,8 @@
 //! Every operation of a stream gives what a plain computation over the same rows gives: in both modes, with
 //! one instance and several, chained and not.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 use lotic::connectors::memory::{MemorySink, MemorySource};
 use lotic::operators::aggregate::{Aggregate, Count};
 use lotic::operators::process::{Process, ProcessContext, Timer};

@@ -30,18 +30,16 @@ fn refuse(status: StatusCode, message: impl std::fmt::Display) -> HttpResponse {
     response.json(json!({ "error": message.to_string() }))
 }
 
-fn check(order: &Order) -> Result<(), HttpResponse> {
-    if order.amount_cents == 0 {
-        return Err(refuse(StatusCode::BAD_REQUEST, "amount_cents: an order is for at least 1 cent"));
-    }
-    Ok(())
+/// What is wrong with an order that could be read.
+fn check(order: &Order) -> Result<(), &'static str> {
+    if order.amount_cents == 0 { Err("amount_cents: an order is for at least 1 cent") } else { Ok(()) }
 }
 
 /// `POST /orders`: the query decides, within this request.
 async fn order(service: web::Data<Service>, order: web::Json<Order>) -> HttpResponse {
     let order = order.into_inner();
-    if let Err(refused) = check(&order) {
-        return refused;
+    if let Err(wrong) = check(&order) {
+        return refuse(StatusCode::BAD_REQUEST, wrong);
     }
     match service.requests.call(order).await {
         Ok(decision) => HttpResponse::Ok().json(decision),
@@ -54,7 +52,7 @@ async fn order(service: web::Data<Service>, order: web::Json<Order>) -> HttpResp
 async fn order_directly(service: web::Data<Service>, order: web::Json<Order>) -> HttpResponse {
     match check(&order) {
         Ok(()) => HttpResponse::Ok().json(service.direct.decide(&order)),
-        Err(refused) => refused,
+        Err(wrong) => refuse(StatusCode::BAD_REQUEST, wrong),
     }
 }
 

@@ -81,7 +81,8 @@ fn merge(earlier: &mut InstanceDelta, later: &InstanceDelta) {
     for table in &later.tables {
         match earlier.tables.iter_mut().find(|held| held.table == table.table) {
             Some(held) if !table.full => {
-                let mut chunks: BTreeMap<u32, Vec<u8>> = std::mem::take(&mut held.chunks).into_iter().collect();
+                let mut chunks: BTreeMap<u32, Vec<u8>> =
+                    std::mem::take(&mut held.chunks).into_iter().collect();
                 chunks.extend(table.chunks.iter().cloned());
                 held.chunks = chunks.into_iter().collect();
             }

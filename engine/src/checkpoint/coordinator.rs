@@ -370,7 +370,8 @@ impl Coordinator {
     }
 
     fn plan_persisted(&mut self, now: Duration, epoch: Epoch, actions: &mut Vec<Action>) {
-        let Some(planning) = self.planning.take_if(|planning| planning.persisting && epoch == self.next) else {
+        let Some(planning) = self.planning.take_if(|planning| planning.persisting && epoch == self.next)
+        else {
             return;
         };
         self.backoff = Duration::from_millis(1);

@@ -67,7 +67,10 @@ fn segment(storage: &mut dyn CheckpointStorage, name: &str) -> Result<Option<Seg
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Err(Error::external(format!("checkpoint file `{name}` in `{}`: {error}", storage.place())));
+            return Err(Error::external(format!(
+                "checkpoint file `{name}` in `{}`: {error}",
+                storage.place()
+            )));
         }
     };
     let mut reader = Frames::new(&bytes);
@@ -216,7 +219,9 @@ fn replay(recovered: &mut Recovered, chain: Vec<(u64, Segment, Option<Epoch>)>, 
                 _ => {}
             }
         }
-        if let Some((at, length)) = segment.damage.filter(|_| until.is_none_or(|until| recovered.image.epoch < until)) {
+        if let Some((at, length)) =
+            segment.damage.filter(|_| until.is_none_or(|until| recovered.image.epoch < until))
+        {
             recovered.warnings.push(format!(
                 "checkpoint file `{}` in `{place}` is damaged from byte {at} of {length}; falling back to \
                  epoch {}",
@@ -301,8 +306,12 @@ impl Log {
     }
 
     fn begin(&mut self) -> io::Result<()> {
-        let header =
-            Header { version: VERSION, query: self.query.clone(), continues: self.continues, seen: self.seen };
+        let header = Header {
+            version: VERSION,
+            query: self.query.clone(),
+            continues: self.continues,
+            seen: self.seen,
+        };
         let mut bytes = Vec::new();
         write_frame(&Frame::Header(header), &mut bytes)?;
         self.storage.put(&log_name(self.segment), &bytes)?;
@@ -409,7 +418,8 @@ impl Compaction {
         // What the new base replaces, and the base it was made from, serve on if the new one is damaged.
         let oldest = segments.first().map_or(last, |(number, ..)| *number);
         let query = self.query.clone();
-        let mut recovered = Recovered { query, image, plan: None, next: Epoch::NONE, warnings, segment: last };
+        let mut recovered =
+            Recovered { query, image, plan: None, next: Epoch::NONE, warnings, segment: last };
         replay(&mut recovered, segments, &place);
         if recovered.image.epoch != epoch {
             return Err(Error::external(format!(

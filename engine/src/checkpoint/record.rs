@@ -119,7 +119,8 @@ fn write_frame_within(frame: &Frame, bytes: &mut Vec<u8>, bytes_max: usize) -> i
     let start = bytes.len();
     bytes.extend_from_slice(&[0; 8]);
     let buffer = std::mem::take(bytes);
-    *bytes = postcard::to_extend(frame, buffer).expect("invariant: frames hold plain data and can be encoded");
+    *bytes =
+        postcard::to_extend(frame, buffer).expect("invariant: frames hold plain data and can be encoded");
     let length = bytes.len() - start - 8;
     if length > bytes_max {
         bytes.truncate(start);
@@ -257,7 +258,11 @@ impl Image {
             for (instance, tables) in operator.instances {
                 let tables = tables
                     .into_iter()
-                    .map(|(table, chunks)| TableDelta { table, full: true, chunks: chunks.into_iter().collect() })
+                    .map(|(table, chunks)| TableDelta {
+                        table,
+                        full: true,
+                        chunks: chunks.into_iter().collect(),
+                    })
                     .collect();
                 deltas.push(InstanceDelta {
                     operator: name.clone(),

@@ -26,7 +26,12 @@ const COMMIT_ATTEMPTS: usize = 3;
 /// What the data path and the coordinator ask of the writer.
 pub(crate) enum Job {
     /// An actor's snapshots of an epoch.
-    Snapshot { actor: ActorId, epoch: Epoch, operators: Vec<OperatorSnapshot>, prepare: Option<(String, Prepare)> },
+    Snapshot {
+        actor: ActorId,
+        epoch: Epoch,
+        operators: Vec<OperatorSnapshot>,
+        prepare: Option<(String, Prepare)>,
+    },
     /// A micro-batch's planned ends.
     Plan(Plan),
     /// All parts of the epoch are there: make it durable.
@@ -330,7 +335,11 @@ pub(crate) fn commit(committers: &mut BTreeMap<String, Box<dyn Committer>>, hand
                 return Err(said(Error::from(error)));
             }
             Err(error) => {
-                tracing::warn!("commit of epoch {} in sink `{}`: {error}; trying again", handle.epoch, handle.sink);
+                tracing::warn!(
+                    "commit of epoch {} in sink `{}`: {error}; trying again",
+                    handle.epoch,
+                    handle.sink
+                );
                 if let Some(delay) = error.retry_after() {
                     std::thread::sleep(delay);
                 }

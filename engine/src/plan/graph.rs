@@ -21,7 +21,9 @@ pub(crate) struct EdgeId(pub(crate) usize);
 pub(crate) enum Role {
     Source(SourceTraits),
     /// `stateless` operators may be fused with their neighbours.
-    Operator { stateless: bool },
+    Operator {
+        stateless: bool,
+    },
     Sink(SinkTraits),
 }
 
@@ -95,7 +97,8 @@ impl Graph {
         let mut at = 0;
         while let Some(&node) = members.get(at) {
             at += 1;
-            let before = self.nodes.get(&node).into_iter().flat_map(|node| &node.incoming).map(|edge| edge.from);
+            let before =
+                self.nodes.get(&node).into_iter().flat_map(|node| &node.incoming).map(|edge| edge.from);
             let after = self
                 .nodes
                 .iter()

@@ -64,7 +64,9 @@ impl PhysicalPlan {
             let parallelism = parallelism(node, options)?;
             let uid = node.uid.clone().unwrap_or_else(|| format!("{position}-{}", node.kind));
             if plan.nodes.iter().any(|other| other.uid == uid) {
-                return Err(Error::user(format!("two operators have the id `{uid}`: ids are unique in a query")));
+                return Err(Error::user(format!(
+                    "two operators have the id `{uid}`: ids are unique in a query"
+                )));
             }
             let fused = options.chaining && plan.can_fuse(nodes, node, parallelism);
             plan.route(node, parallelism, fused);

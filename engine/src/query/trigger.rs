@@ -93,10 +93,12 @@ impl Trigger {
     /// If the interval of a continuous trigger is shorter than a millisecond.
     pub(crate) fn check(self) -> Result<Trigger> {
         match self {
-            Trigger::Continuous(interval) if interval < Duration::from_millis(1) => Err(Error::user(format!(
-                "trigger continuous({interval:?}): the epoch interval is at least 1 ms; it bounds replay \
+            Trigger::Continuous(interval) if interval < Duration::from_millis(1) => {
+                Err(Error::user(format!(
+                    "trigger continuous({interval:?}): the epoch interval is at least 1 ms; it bounds replay \
                  after a crash, not latency"
-            ))),
+                )))
+            }
             trigger => Ok(trigger),
         }
     }

@@ -111,7 +111,12 @@ impl Active {
         Some((plan.epoch, ends))
     }
 
-    pub(super) fn report(&mut self, epoch: Epoch, shared: &Shared, now: crate::clock::Now) -> crate::QueryProgress {
+    pub(super) fn report(
+        &mut self,
+        epoch: Epoch,
+        shared: &Shared,
+        now: crate::clock::Now,
+    ) -> crate::QueryProgress {
         let sources = self.offsets.get(&epoch).into_iter().flatten();
         let sources = sources
             .map(|(actor, offsets)| SourceProgress { name: self.name(*actor), offsets: offsets.0.clone() })

@@ -93,7 +93,8 @@ impl<B: Batch> Blocking<B> {
 
 impl<B: Batch> Source<B> for Blocking<B> {
     fn start(&mut self, from: &Offsets) -> Result<()> {
-        let mut source = self.source.take().ok_or_else(|| ConnectorError::internal("a source starts once"))?;
+        let mut source =
+            self.source.take().ok_or_else(|| ConnectorError::internal("a source starts once"))?;
         source.start(from)?;
         self.position = source.offsets();
         let (put, found) = bounded(QUEUED_BATCHES);
@@ -142,7 +143,12 @@ impl<B: Batch> Source<B> for Blocking<B> {
 }
 
 /// The thread: ends when the source does, fails, or nobody listens any more.
-fn read<B: Batch>(mut source: Box<dyn Source<B>>, put: &Sender<Found<B>>, waker: &AtomicWaker, stop: &AtomicBool) {
+fn read<B: Batch>(
+    mut source: Box<dyn Source<B>>,
+    put: &Sender<Found<B>>,
+    waker: &AtomicWaker,
+    stop: &AtomicBool,
+) {
     while !stop.load(Ordering::Acquire) {
         let request = PollRequest { max_rows: POLL_ROWS, until: None, waker: Waker::noop() };
         let found = match Error::catch(|| Ok(source.poll(request))) {

@@ -154,7 +154,11 @@ impl<'a> BuildContext<'a> {
     }
 
     /// What follows a node: the stage of the node fused with it, or edges.
-    fn next_stage<O: Batch>(&mut self, outputs: &Outputs<O>, instance: Instance) -> Result<Box<dyn Stage<O>>> {
+    fn next_stage<O: Batch>(
+        &mut self,
+        outputs: &Outputs<O>,
+        instance: Instance,
+    ) -> Result<Box<dyn Stage<O>>> {
         let outputs = outputs.lock();
         if let [only] = &outputs.edges[..]
             && self.plan.node(only.to).fused
@@ -252,7 +256,11 @@ impl<B: Batch> NodeBuilder for SourceNode<B> {
         let mut stage = context.next_stage(&self.outputs, instance)?;
         let mut core = context.core(&node, instance, true);
         let (image, now) = (context.image, context.clock.now());
-        stage.start(&|uid| image.state_of(uid), context.next, &mut core.context(Waker::noop(), now, now.ns))?;
+        stage.start(
+            &|uid| image.state_of(uid),
+            context.next,
+            &mut core.context(Waker::noop(), now, now.ns),
+        )?;
         let (id, metrics) = (core.id, Arc::clone(&core.metrics));
         let limits = (context.settings.batch_rows_max, !traits.replayable);
         let actor = SourceActor::new(core, (node.uid.clone(), instance), source, stage, limits);
@@ -269,7 +277,8 @@ impl<B: Batch> NodeBuilder for SourceNode<B> {
 pub(crate) fn offsets_of(image: &Image, uid: &str) -> Result<Offsets> {
     let mut all = Offsets::default();
     for chunk in image.state_of(uid).chunks(OFFSETS) {
-        let offsets: Offsets = codec::decode(OFFSETS, chunk).map_err(|error| Error::from(error).at_operator(uid))?;
+        let offsets: Offsets =
+            codec::decode(OFFSETS, chunk).map_err(|error| Error::from(error).at_operator(uid))?;
         all.merge(offsets);
     }
     Ok(all)
@@ -303,8 +312,7 @@ impl<B: Batch> NodeBuilder for SinkNode<B> {
     fn build(&mut self, node: NodeId, instance: Instance, context: &mut BuildContext<'_>) -> Result<()> {
         let node = context.plan.node(node).clone();
         let label = format!("{}[{}]", node.uid, instance.index);
-        let sink =
-            self.factory.create(instance).map_err(|error| Error::from(error).at_operator(&label))?;
+        let sink = self.factory.create(instance).map_err(|error| Error::from(error).at_operator(&label))?;
         let stage = SinkStage::new(node.uid.clone(), instance.index, sink);
         context.place::<B>(&node, instance, Box::new(stage), true)
     }

@@ -89,12 +89,8 @@ impl Core {
 
     /// Hands an epoch's snapshot to the checkpoint writer.
     pub(crate) fn hand_over(&self, epoch: Epoch, snapshot: StageSnapshot) {
-        let job = Job::Snapshot {
-            actor: self.id,
-            epoch,
-            operators: snapshot.operators,
-            prepare: snapshot.prepare,
-        };
+        let job =
+            Job::Snapshot { actor: self.id, epoch, operators: snapshot.operators, prepare: snapshot.prepare };
         // A writer that is gone means that the query is being torn down.
         let _ = self.jobs.send(job);
     }

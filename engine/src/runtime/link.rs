@@ -113,8 +113,11 @@ impl<I: Batch, O: Batch> Link<I, O> {
                         return Ok(Flow::Blocked);
                     }
                     // An operator emits watermarks itself, in order with its rows.
-                    self.pending =
-                        if matches!(signal, Signal::Watermark(_)) { None } else { Some(Pending::Pass(signal)) };
+                    self.pending = if matches!(signal, Signal::Watermark(_)) {
+                        None
+                    } else {
+                        Some(Pending::Pass(signal))
+                    };
                 }
             }
         }
@@ -159,7 +162,11 @@ impl<I: Batch, O: Batch> Stage<I> for Link<I, O> {
     fn snapshot(&mut self, epoch: Epoch, into: &mut StageSnapshot) -> Result<()> {
         let snapshot = self.operator.snapshot().map_err(|error| self.named(error))?;
         if !snapshot.tables.is_empty() {
-            into.operators.push(OperatorSnapshot { operator: self.name.clone(), instance: self.instance, snapshot });
+            into.operators.push(OperatorSnapshot {
+                operator: self.name.clone(),
+                instance: self.instance,
+                snapshot,
+            });
         }
         self.next.snapshot(epoch, into)
     }

@@ -9,7 +9,8 @@ const LATENCY_NS: (u64, u64) = (100, 100_000_000_000);
 
 /// A histogram of latencies in nanoseconds.
 pub(crate) fn latency_histogram() -> Histogram<u32> {
-    Histogram::new_with_bounds(LATENCY_NS.0, LATENCY_NS.1, 2).expect("invariant: the bounds are constant and valid")
+    Histogram::new_with_bounds(LATENCY_NS.0, LATENCY_NS.1, 2)
+        .expect("invariant: the bounds are constant and valid")
 }
 
 /// The counters of one actor. The actor alone writes; reading them is rare.

@@ -175,7 +175,8 @@ impl RunSpec {
             self.clock.clone(),
         );
         for planned in self.plan.nodes.iter().rev() {
-            let builder = &mut self.nodes.get_mut(&planned.id).expect("invariant: planned nodes exist").builder;
+            let builder =
+                &mut self.nodes.get_mut(&planned.id).expect("invariant: planned nodes exist").builder;
             for index in 0..planned.parallelism {
                 let instance = Instance { index, parallelism: planned.parallelism };
                 let built = Error::catch(|| builder.build(planned.id, instance, &mut context));

@@ -92,7 +92,9 @@ impl<I: Batch> StageActor<I> {
         if let Some(watermark) = restored {
             self.watermarks.restore(watermark);
             let now = self.core.clock.now();
-            let _ = self.stage.signal(Signal::Watermark(watermark), &mut self.core.context(waker, now, now.ns))?;
+            let _ = self
+                .stage
+                .signal(Signal::Watermark(watermark), &mut self.core.context(waker, now, now.ns))?;
         }
         Ok(())
     }

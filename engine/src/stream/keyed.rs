@@ -166,9 +166,12 @@ where
     /// Aggregates each window of each key; it is emitted once, when the watermark reaches its end.
     pub fn aggregate<A: Aggregate<T>>(self, aggregate: A) -> Stream<Windowed<K, A::Out>> {
         let (key, window) = (self.keyed.key, self.window);
-        Stream::new(self.keyed.piped.operator("tumbling-window", false, Some(by_key(key.clone())), move |_| {
-            Box::new(TumblingWindow::new(key.clone(), window.clone(), aggregate.clone()))
-        }))
+        Stream::new(self.keyed.piped.operator(
+            "tumbling-window",
+            false,
+            Some(by_key(key.clone())),
+            move |_| Box::new(TumblingWindow::new(key.clone(), window.clone(), aggregate.clone())),
+        ))
     }
 
     /// Combines the rows of each window of each key two by two.

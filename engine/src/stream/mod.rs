@@ -133,8 +133,7 @@ impl<T: Send + 'static> Stream<T> {
     where
         T: Clone,
     {
-        let piped =
-            self.piped.spread("fork", || Box::new(|rows, edges| vec![rows; edges]));
+        let piped = self.piped.spread("fork", || Box::new(|rows, edges| vec![rows; edges]));
         (Stream::new(piped.other()), Stream::new(piped))
     }
 

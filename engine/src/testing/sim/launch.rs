@@ -91,12 +91,17 @@ pub(super) fn launch(
     };
     let image = settled.recovered.as_ref().map_or_else(Image::default, |recovered| recovered.image.clone());
     if image.epoch < outside.durable {
-        return broken(format!("epoch {} was durable; recovery found epoch {}", outside.durable, image.epoch));
+        return broken(format!(
+            "epoch {} was durable; recovery found epoch {}",
+            outside.durable, image.epoch
+        ));
     }
     outside.durable = image.epoch;
     let plan = settled.recovered.and_then(|recovered| recovered.plan);
     let replay = plan.filter(|plan| plan.epoch == settled.next && canary != Broken::ForgetsPlans);
-    outside.note(|| format!("run {run}: resumes after {}, replays {replay:?}, {trigger}, {shape:?}", image.epoch));
+    outside.note(|| {
+        format!("run {run}: resumes after {}, replays {replay:?}, {trigger}, {shape:?}", image.epoch)
+    });
     outside.tally.replays += u64::from(replay.is_some());
     let mut wiring = Wiring { setup, outside, shape, canary, run, image: &image, channels: Vec::new() };
     let (sources, stages) = wiring.actors()?;

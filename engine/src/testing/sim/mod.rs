@@ -189,8 +189,15 @@ impl Simulation {
         let setup = Setup::of(&mut random);
         let outside = Outside::new(&setup, &mut random, self.traced);
         let trigger = setup::trigger(&mut random);
-        let mut world =
-            World { setup, outside, random, canary: self.broken, was_calm: false, trigger, promised: Vec::new() };
+        let mut world = World {
+            setup,
+            outside,
+            random,
+            canary: self.broken,
+            was_calm: false,
+            trigger,
+            promised: Vec::new(),
+        };
         let ended = catch_unwind(AssertUnwindSafe(|| world.run())).unwrap_or_else(|panic| {
             let said = panic.downcast_ref::<String>().cloned();
             let said = said.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -224,7 +231,8 @@ impl World {
             let calm = self.is_calm();
             let shape = self.setup.shape(&mut self.random, calm);
             let run = self.outside.tally.runs as u32;
-            let launched = launch::launch(&self.setup, &mut self.outside, (&shape, self.trigger), (self.canary, run))?;
+            let launched =
+                launch::launch(&self.setup, &mut self.outside, (&shape, self.trigger), (self.canary, run))?;
             self.count_step()?;
             let Some(mut process) = launched else {
                 self.outside.tally.failed_starts += 1;

@@ -57,7 +57,8 @@ impl Groups {
     fn snapshot(&mut self) -> TableSnapshot {
         let full = std::mem::replace(&mut self.full, false);
         let changed = std::mem::take(&mut self.changed);
-        let groups: Vec<u8> = if full { self.counts.keys().copied().collect() } else { changed.into_iter().collect() };
+        let groups: Vec<u8> =
+            if full { self.counts.keys().copied().collect() } else { changed.into_iter().collect() };
         let chunk = |group: u8| {
             let count = self.counts[&group];
             let mut bytes = vec![group];
@@ -74,8 +75,10 @@ impl Groups {
                 return Err(format!("a chunk of {} bytes", chunk.len()));
             };
             if restore.instance.owns(hash_of(&group)) {
-                let count =
-                    Count { rows: u32::from_le_bytes([r0, r1, r2, r3]), held: u32::from_le_bytes([h0, h1, h2, h3]) };
+                let count = Count {
+                    rows: u32::from_le_bytes([r0, r1, r2, r3]),
+                    held: u32::from_le_bytes([h0, h1, h2, h3]),
+                };
                 if self.counts.insert(group, count).is_some() {
                     return Err(format!("group {group} is there twice"));
                 }

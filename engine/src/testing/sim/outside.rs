@@ -231,7 +231,8 @@ impl Outside {
     /// Whether so many rows of each input are committed, in no particular order.
     pub(super) fn has_committed(&self, rows: &[u32]) -> bool {
         let store = self.store.lock();
-        let mut all = rows.iter().zip(0u8..).flat_map(|(&end, input)| (0..end).map(move |number| (input, number)));
+        let mut all =
+            rows.iter().zip(0u8..).flat_map(|(&end, input)| (0..end).map(move |number| (input, number)));
         all.all(|row| store.seen.contains(&row))
     }
 
@@ -258,7 +259,13 @@ impl Outside {
     }
 
     /// A source has read its part of a batch: the same as in an earlier attempt at it, and as planned.
-    pub(super) fn batch(&mut self, epoch: Epoch, input: u8, (from, to): (&Offsets, &Offsets), until: &Offsets) -> Check {
+    pub(super) fn batch(
+        &mut self,
+        epoch: Epoch,
+        input: u8,
+        (from, to): (&Offsets, &Offsets),
+        until: &Offsets,
+    ) -> Check {
         let ranges = self.batches.entry(epoch).or_default();
         for (partition, to) in &to.0 {
             let from = from.get(partition).unwrap_or(0);

@@ -96,7 +96,8 @@ impl Process {
         let clock = Clock::simulated().0;
         let work = Work::new(Some(parts.log), parts.committers, clock, Box::new(tell), background);
         let sources = parts.sources.iter().map(|source| source.id).collect();
-        let all = parts.sources.iter().map(|source| source.id).chain(parts.stages.iter().map(|stage| stage.id));
+        let all =
+            parts.sources.iter().map(|source| source.id).chain(parts.stages.iter().map(|stage| stage.id));
         let coordinator = Coordinator::new(all.collect(), sources, parts.trigger, parts.next, parts.timeout);
         let mut process = Process {
             coordinator,
@@ -127,16 +128,22 @@ impl Process {
     /// All actors run.
     pub(super) fn start(&mut self, outside: &mut Outside) -> Check {
         let replay = self.replay.take().map(|plan| {
-            let ends = self.sources.iter().map(|source| {
-                (source.id, plan.ends.get(&uid(source.input)).cloned().unwrap_or_default())
-            });
+            let ends = self
+                .sources
+                .iter()
+                .map(|source| (source.id, plan.ends.get(&uid(source.input)).cloned().unwrap_or_default()));
             (plan.epoch, ends.collect())
         });
         self.event(Event::Started { replay }, outside)
     }
 
     /// One step of some part, or time passes.
-    pub(super) fn step(&mut self, outside: &mut Outside, random: &mut Random, declines_in: u64) -> Check<Option<End>> {
+    pub(super) fn step(
+        &mut self,
+        outside: &mut Outside,
+        random: &mut Random,
+        declines_in: u64,
+    ) -> Check<Option<End>> {
         outside.now_us += random.between(0, 20);
         let parts = self.parts();
         let first = random.below(parts);
@@ -164,7 +171,13 @@ impl Process {
         outside.now_us = next.max(now_us + 1);
     }
 
-    fn part(&mut self, part: usize, outside: &mut Outside, random: &mut Random, declines_in: u64) -> Check<bool> {
+    fn part(
+        &mut self,
+        part: usize,
+        outside: &mut Outside,
+        random: &mut Random,
+        declines_in: u64,
+    ) -> Check<bool> {
         let mut at = part;
         if at < self.sources.len() {
             return self.sources[at].step(&mut self.wires, outside, random);
@@ -238,7 +251,9 @@ impl Process {
     fn report(&mut self, sender: usize, outside: &mut Outside) -> Check<bool> {
         match self.wires.reports[sender].pop_front() {
             None => return Ok(false),
-            Some(Report::Event(event) | Report::Written(Written::Event(event))) => self.event(event, outside)?,
+            Some(Report::Event(event) | Report::Written(Written::Event(event))) => {
+                self.event(event, outside)?
+            }
             Some(Report::Written(Written::Bytes { .. })) => {}
             Some(Report::Written(Written::Failed { error, .. })) => {
                 self.end = Some(End::Failed(error.to_string()));

@@ -90,7 +90,12 @@ impl SourceActor {
     }
 
     /// One turn; whether it did anything.
-    pub(super) fn step(&mut self, wires: &mut Wires, outside: &mut Outside, random: &mut Random) -> Check<bool> {
+    pub(super) fn step(
+        &mut self,
+        wires: &mut Wires,
+        outside: &mut Outside,
+        random: &mut Random,
+    ) -> Check<bool> {
         if !self.out.is_empty() {
             return self.out.flush(&mut wires.channels);
         }
@@ -171,7 +176,9 @@ impl SourceActor {
     fn complete(&mut self, begin: Begin, wires: &mut Wires, outside: &mut Outside) -> Check {
         let Begin { marker, until, gates_open } = begin;
         let offsets = self.source.offsets();
-        outside.note(|| format!("{}[{}] marks {} at {offsets}", uid(self.input), self.instance.index, marker.epoch));
+        outside.note(|| {
+            format!("{}[{}] marks {} at {offsets}", uid(self.input), self.instance.index, marker.epoch)
+        });
         if let Some(until) = &until {
             outside.batch(marker.epoch, self.input, (&self.from, &offsets), until)?;
         }
@@ -186,7 +193,10 @@ impl SourceActor {
         let snapshot = Snapshot { tables: vec![table] };
         let operators =
             vec![OperatorSnapshot { operator: uid(self.input), instance: self.instance, snapshot }];
-        wires.hand_over(self.id, Job::Snapshot { actor: self.id, epoch: marker.epoch, operators, prepare: None });
+        wires.hand_over(
+            self.id,
+            Job::Snapshot { actor: self.id, epoch: marker.epoch, operators, prepare: None },
+        );
         self.from = offsets;
         self.gate_open = gates_open;
         Ok(())

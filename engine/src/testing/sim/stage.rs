@@ -125,7 +125,14 @@ impl StageActor {
         if marker.after == After::Finish {
             self.out.rows(self.logic.finish());
         }
-        outside.note(|| format!("{}[{}] passes {epoch}{}", self.name, self.instance.index, if declines { ", declining" } else { "" }));
+        outside.note(|| {
+            format!(
+                "{}[{}] passes {epoch}{}",
+                self.name,
+                self.instance.index,
+                if declines { ", declining" } else { "" }
+            )
+        });
         self.out.control(Item::Marker(marker));
         if declines {
             outside.tally.declined += 1;
