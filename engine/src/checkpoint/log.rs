@@ -231,6 +231,8 @@ fn replay(recovered: &mut Recovered, chain: Vec<(u64, Segment, Option<Epoch>)>, 
         }
         if until.is_some_and(|until| recovered.image.epoch < until) && !broken {
             broken = true;
+            // The log goes on behind what could be read, not behind what is void.
+            recovered.segment = number;
             recovered.warnings.push(format!(
                 "checkpoint file `{}` in `{place}` should reach epoch {} and ends at epoch {}; what follows \
                  cannot be used",

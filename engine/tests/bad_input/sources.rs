@@ -64,18 +64,15 @@ fn bytes_that_are_no_text_end_the_query_and_say_where() {
     says(&ended(&query).unwrap_err(), &["`events`", "line 2", "not UTF-8", "invalid_utf8"]);
 }
 
-/// A port at which nobody listens.
-fn closed_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+/// A port at which nobody listens and which is given to nobody.
+const CLOSED: u16 = 1;
 
 #[test]
 fn a_refused_connection_is_told_at_the_start_with_the_address() {
     let session = session();
-    let port = closed_port();
-    let error = session.source(source(port)).for_each(|_| {}).start(CONTINUOUS).unwrap_err();
+    let error = session.source(source(CLOSED)).for_each(|_| {}).start(CONTINUOUS).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::External);
-    says(&error, &["`events`", &format!("127.0.0.1:{port}"), "refused", "start the server first"]);
+    says(&error, &["`events`", &format!("127.0.0.1:{CLOSED}"), "refused", "start the server first"]);
     assert!(session.active_queries().is_empty());
 }
 
@@ -86,8 +83,7 @@ fn a_source_that_reconnects_gives_up_after_its_attempts() {
         wait_max: Duration::from_millis(2),
         attempts_max: Some(3),
     };
-    let port = closed_port();
-    let started = session().source(source(port).reconnect(reconnect)).for_each(|_| {}).start(CONTINUOUS);
+    let started = session().source(source(CLOSED).reconnect(reconnect)).for_each(|_| {}).start(CONTINUOUS);
     let error = started.and_then(|query| ended(&query)).unwrap_err();
-    says(&error, &["`events`", &format!("127.0.0.1:{port}"), "after 3 attempts", "refused"]);
+    says(&error, &["`events`", &format!("127.0.0.1:{CLOSED}"), "after 3 attempts", "refused"]);
 }

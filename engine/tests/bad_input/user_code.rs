@@ -139,7 +139,7 @@ fn a_trigger_set_while_the_query_waits_for_its_restart_is_kept() {
         n
     });
     let sink = MemorySink::new();
-    let policy = RestartPolicy::attempts(1, Duration::from_millis(200));
+    let policy = RestartPolicy::attempts(5, Duration::from_millis(100));
     let query = rows.sink(sink.clone()).restart(policy).start(CONTINUOUS).unwrap();
     input.add(0..10);
     while query.status() != QueryStatus::Restarting {

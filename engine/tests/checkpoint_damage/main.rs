@@ -1,0 +1,8 @@
+//! Checkpoint logs that were torn, bit-flipped, mixed up or cut off by a full disk: recovery gives a whole
+//! checkpoint, exactly as it was written, and says what was damaged; or it refuses and says why.
+
+mod damage;
+mod faults;
+mod foreign;
+mod history;
+mod laws;
