@@ -10,8 +10,9 @@ pub const CHANNEL_ITEMS: usize = 1024;
 pub const POLL_ROWS: usize = 1024;
 /// Items that an actor handles before it yields to its mailbox and its neighbours.
 pub const ITEMS_PER_TURN: usize = 64;
-/// Rows that an actor handles before it yields.
-pub const ROWS_PER_TURN: usize = 4 * 1024;
+/// Rows that an actor handles before it yields: few, so that they are still in the processor's cache when the
+/// next actor takes them.
+pub const ROWS_PER_TURN: usize = 1024;
 /// Epochs that may be open at a time.
 pub const EPOCHS_IN_FLIGHT: usize = 4;
 /// Control messages that an actor's mailbox holds.

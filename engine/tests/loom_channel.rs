@@ -5,6 +5,8 @@
 //! the stand-in keeps items under a mutex, but its length is an atomic of its own that may be seen late, so
 //! that what the protocol says about order is not hidden by the mutex.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 #[allow(dead_code)]
 #[path = "../src/runtime/channel.rs"]
 mod channel;

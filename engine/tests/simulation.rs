@@ -1,9 +1,12 @@
 //! The epoch protocol under the seeded simulator: no schedule and no failure may lose, repeat or stop
 //! anything. `LOTIC_SIM_SEED` is the first seed, `LOTIC_SIM_SEEDS` how many.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 use lotic::testing::{Broken, Failure, Simulation, Tally};
-use std::sync::Mutex;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, Once};
 
 const SEEDS: u64 = 2_000;
 const TRACE_LINES: usize = 150;
@@ -25,11 +28,24 @@ fn explain(failure: &Failure) -> String {
     )
 }
 
-/// Panics are reported with their seed; the default hook would only add noise.
-fn quietly<T>(run: impl FnOnce() -> T) -> T {
-    std::panic::set_hook(Box::new(|_| {}));
-    let result = run();
-    let _ = std::panic::take_hook();
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a simulation without the noise of its panics, which are reported with their seed.
+fn quietly(simulation: &Simulation) -> Result<Tally, Failure> {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                loud(panic);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let result = simulation.run();
+    QUIET.set(false);
     result
 }
 
@@ -42,7 +58,7 @@ fn simulate(first: u64, seeds: u64) -> Result<Tally, Failure> {
             if seed >= first + seeds {
                 return;
             }
-            let result = Simulation::new(seed).run();
+            let result = quietly(&Simulation::new(seed));
             let mut total = total.lock().unwrap();
             match (&mut *total, result) {
                 (Ok(total), Ok(tally)) => total.add(&tally),
@@ -66,7 +82,7 @@ fn simulate(first: u64, seeds: u64) -> Result<Tally, Failure> {
 fn no_schedule_and_no_failure_loses_repeats_or_stops_anything() {
     let first = number("LOTIC_SIM_SEED").unwrap_or(0);
     let seeds = number("LOTIC_SIM_SEEDS").unwrap_or(SEEDS);
-    let tally = match quietly(|| simulate(first, seeds)) {
+    let tally = match simulate(first, seeds) {
         Ok(tally) => tally,
         Err(failure) => panic!("{}", explain(&failure)),
     };
@@ -100,13 +116,11 @@ fn a_broken_rule_is_noticed() {
         Broken::AcknowledgesEarly,
         Broken::ForgetsPlans,
     ];
-    quietly(|| {
-        for rule in rules {
-            let noticed = (0..300).find_map(|seed| Simulation::new(seed).breaking(rule).run().err());
-            match noticed {
-                Some(failure) => println!("{rule:?} is noticed: {failure}"),
-                None => panic!("{rule:?} goes unnoticed"),
-            }
+    for rule in rules {
+        let noticed = (0..300).find_map(|seed| quietly(&Simulation::new(seed).breaking(rule)).err());
+        match noticed {
+            Some(failure) => println!("{rule:?} is noticed: {failure}"),
+            None => panic!("{rule:?} goes unnoticed"),
         }
-    });
+    }
 }

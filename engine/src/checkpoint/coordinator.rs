@@ -277,7 +277,8 @@ impl Coordinator {
         }
         if due {
             // Missed intervals are not made up for.
-            self.due = (self.due + interval).max(now);
+            let next = self.due + interval;
+            self.due = if next > now { next } else { now + interval };
         }
     }
 

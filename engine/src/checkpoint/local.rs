@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const LOCK: &str = "lock";
+/// What the names of files end in that are not yet, or never were, put in place.
+const UNFINISHED: &str = ".unfinished";
 
 /// A folder. One process at a time may hold it: a lock file says so, and the lock ends with the process.
 ///
 /// # Delivery
 /// `append` is one write and one `fdatasync`; creating a name also syncs the folder. `put` writes a hidden
-/// name, syncs it, renames it and syncs the folder.
+/// name, syncs it, renames it and syncs the folder; what a crash leaves of that is removed by the next `open`.
 #[derive(Debug)]
 pub struct LocalStorage {
     folder: PathBuf,
@@ -59,7 +61,23 @@ impl LocalStorage {
             }
             Err(fs::TryLockError::Error(error)) => return Err(said(error)),
         }
-        Ok(LocalStorage { folder, open: BTreeMap::new(), _lock: Arc::new(lock) })
+        let storage = LocalStorage { folder: folder.clone(), open: BTreeMap::new(), _lock: Arc::new(lock) };
+        storage.remove_unfinished().map_err(said)?;
+        Ok(storage)
+    }
+
+    fn hidden(&self, name: &str) -> PathBuf {
+        self.folder.join(format!(".{name}{UNFINISHED}"))
+    }
+
+    fn remove_unfinished(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let name = entry?.file_name();
+            if name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(UNFINISHED)) {
+                fs::remove_file(self.folder.join(name))?;
+            }
+        }
+        Ok(())
     }
 
     fn sync_folder(&self) -> io::Result<()> {
@@ -114,7 +132,9 @@ impl CheckpointStorage for LocalStorage {
     }
 
     fn put(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let hidden = self.folder.join(format!(".{name}"));
+        let hidden = self.hidden(name);
+        // The file of that name will be another one.
+        self.open.remove(name);
         let written = (|| {
             let mut file = File::create(&hidden)?;
             kill_point::reach_torn("mid-put", bytes, |part| file.write_all(part));
@@ -158,6 +178,28 @@ mod tests {
         assert!(error.to_string().contains("in use by another query"), "{error}");
         drop(first);
         LocalStorage::open(&folder).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_put_can_be_appended_to_and_what_was_not_put_in_place_is_removed() {
+        let folder = std::env::temp_dir().join(format!("lotic-put-{}", std::process::id()));
+        let mut storage = LocalStorage::open(&folder).unwrap();
+        for round in [b'1', b'2'] {
+            storage.put("log", &[round]).unwrap();
+            storage.append("log", b"+").unwrap();
+            storage.append("log", b"+").unwrap();
+            assert_eq!(storage.read("log").unwrap(), [round, b'+', b'+']);
+        }
+        fs::write(storage.hidden("base"), b"torn").unwrap();
+        fs::write(folder.join(".not-ours"), b"").unwrap();
+        assert_eq!(storage.list().unwrap(), ["log"]);
+        drop(storage);
+        drop(LocalStorage::open(&folder).unwrap());
+        let mut left: Vec<_> =
+            fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".not-ours", "lock", "log"]);
         fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -8,243 +8,22 @@
 //!
 //! A header is written whole or not at all (`put`), records are appended behind it. So a segment without a
 //! whole header is damage, never the trace of a crash, and nothing is ever appended behind a torn tail.
+//!
+//! The last record of the newest segment may be readable and yet not durable: the process may have died, or
+//! the sync failed, between the write and the sync. Nothing is committed on its strength: a new run repeats
+//! it behind the header of its own segment, in the same `put`, before anything else ([`Log::open`]).
 
-use super::record::{Frame, Frames, Header, Image, Plan, QueryIdentity, Record, VERSION, write_frame};
+pub use super::read::{Recovered, recover};
+
+use super::read::{base_name, chain, log_name, number_of, numbers, replay, segment};
+use super::record::{Frame, Header, Plan, QueryIdentity, Record, VERSION, write_frame};
 use super::storage::CheckpointStorage;
 use crate::error::{Error, Result};
 use crate::kill_point;
 use crate::limits::SEGMENT_BYTES;
 use crate::query::Mode;
 use lotic_operators::Epoch;
-use std::collections::BTreeSet;
 use std::io;
-
-/// What was found in a checkpoint location.
-#[derive(Debug)]
-pub struct Recovered {
-    /// Whose checkpoints these are.
-    pub query: QueryIdentity,
-    /// The newest whole checkpoint.
-    pub image: Image,
-    /// A micro-batch planned after it and not finished.
-    pub plan: Option<Plan>,
-    /// The number of the next epoch.
-    pub next: Epoch,
-    /// What was damaged, by file; empty if all was well.
-    pub warnings: Vec<String>,
-    /// The segment behind which the log goes on: of the newest whole checkpoint, or of the plan after it.
-    segment: u64,
-}
-
-struct Segment {
-    header: Header,
-    frames: Vec<Frame>,
-    /// Where the damage begins and how long the file is, if the file does not end with a whole frame.
-    damage: Option<(usize, usize)>,
-}
-
-fn log_name(number: u64) -> String {
-    format!("log-{number:010}")
-}
-
-fn base_name(number: u64) -> String {
-    format!("base-{number:010}")
-}
-
-/// The number in a name that we gave; what others put into the folder is left alone.
-fn number_of(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix("log-").or_else(|| name.strip_prefix("base-"))?;
-    let number = digits.parse().ok()?;
-    (name == log_name(number) || name == base_name(number)).then_some(number)
-}
-
-fn numbers(names: &[String], prefix: &str) -> BTreeSet<u64> {
-    names.iter().filter(|name| name.starts_with(prefix)).filter_map(|name| number_of(name)).collect()
-}
-
-fn segment(storage: &mut dyn CheckpointStorage, name: &str) -> Result<Option<Segment>> {
-    let bytes = match storage.read(name) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(Error::external(format!(
-                "checkpoint file `{name}` in `{}`: {error}",
-                storage.place()
-            )));
-        }
-    };
-    let mut reader = Frames::new(&bytes);
-    if let Some(version) = reader.version().filter(|version| *version != VERSION) {
-        return Err(Error::user(format!(
-            "checkpoint file `{name}` in `{}` has format version {version}, this build reads {VERSION}; use \
-             the build that wrote it or another location",
-            storage.place(),
-        )));
-    }
-    let Some(Frame::Header(header)) = reader.next() else { return Ok(None) };
-    let frames: Vec<Frame> = reader.by_ref().collect();
-    let position = reader.position();
-    let damage = (position < bytes.len()).then_some((position, bytes.len()));
-    Ok(Some(Segment { header, frames, damage }))
-}
-
-/// The base of a segment, if it is there and whole.
-fn base(
-    storage: &mut dyn CheckpointStorage,
-    number: u64,
-    id: &str,
-    warnings: &mut Vec<String>,
-) -> Result<Option<Record>> {
-    let name = base_name(number);
-    if let Some(Segment { header, mut frames, damage: None }) = segment(storage, &name)?
-        && header.query.id == id
-        && frames.len() == 1
-        && let Some(Frame::Checkpoint(record)) = frames.pop()
-    {
-        return Ok(Some(record));
-    }
-    warnings.push(format!(
-        "checkpoint file `{name}` in `{}` is damaged; using the segments before it",
-        storage.place()
-    ));
-    Ok(None)
-}
-
-/// Reads the newest whole checkpoint; `None` if the location is empty.
-///
-/// # Errors
-/// If the files cannot be read, are of another version, or nothing whole is left although something was
-/// there.
-pub fn recover(storage: &mut dyn CheckpointStorage) -> Result<Option<Recovered>> {
-    let place = storage.place();
-    let names = storage
-        .list()
-        .map_err(|error| Error::external(format!("checkpoint location `{place}` cannot be read: {error}")))?;
-    let (logs, bases) = (numbers(&names, "log-"), numbers(&names, "base-"));
-    let mut warnings = Vec::new();
-    for &newest in logs.iter().rev() {
-        let Some(head) = segment(storage, &log_name(newest))? else {
-            warnings.push(format!("checkpoint file `{}` in `{place}` has no whole header", log_name(newest)));
-            continue;
-        };
-        let query = head.header.query.clone();
-        let (image, chain) = chain(storage, newest, head, &bases, &mut warnings)?;
-        let mut recovered =
-            Recovered { query, image, plan: None, next: Epoch::NONE, warnings, segment: newest };
-        replay(&mut recovered, chain, &place);
-        return Ok(Some(recovered));
-    }
-    if logs.is_empty() && bases.is_empty() {
-        return Ok(None);
-    }
-    for &number in bases.difference(&logs) {
-        warnings.push(format!("checkpoint file `{}` is missing", log_name(number)));
-    }
-    Err(Error::external(format!(
-        "checkpoint location `{place}` holds no readable checkpoint: {}; restore the files from a copy, or \
-         use an empty location to start from the beginning",
-        warnings.join("; ")
-    )))
-}
-
-/// Walks back from a segment to a base or the beginning: the state there, and the segments to replay,
-/// oldest first, each with the epoch it counts up to.
-fn chain(
-    storage: &mut dyn CheckpointStorage,
-    newest: u64,
-    head: Segment,
-    bases: &BTreeSet<u64>,
-    warnings: &mut Vec<String>,
-) -> Result<(Image, Vec<(u64, Segment, Option<Epoch>)>)> {
-    let id = head.header.query.id.clone();
-    let mut chain = Vec::new();
-    let (mut number, mut current, mut until) = (newest, head, None);
-    loop {
-        let mut image = Image::default();
-        let found = if bases.contains(&number) { base(storage, number, &id, warnings)? } else { None };
-        let continues = current.header.continues;
-        chain.push((number, current, until));
-        match (found, continues) {
-            (Some(record), _) => image.apply(record),
-            (None, None) => {}
-            (None, Some((before, epoch))) => {
-                current = predecessor(storage, number, before, &id)?;
-                (number, until) = (before, Some(epoch));
-                continue;
-            }
-        }
-        chain.reverse();
-        return Ok((image, chain));
-    }
-}
-
-/// The segment that another one continues.
-fn predecessor(storage: &mut dyn CheckpointStorage, number: u64, before: u64, id: &str) -> Result<Segment> {
-    let found = if before < number { segment(storage, &log_name(before))? } else { None };
-    let (what, place) = match found {
-        Some(segment) if segment.header.query.id == id => return Ok(segment),
-        Some(_) => ("belongs to another query", storage.place()),
-        None => ("is missing or unreadable", storage.place()),
-    };
-    Err(Error::external(format!(
-        "checkpoint location `{place}` is damaged: `{}`, which `{}` builds upon, {what} and there is no whole \
-         base after it; restore the files from a copy, or use an empty location to start from the beginning",
-        log_name(before),
-        log_name(number)
-    )))
-}
-
-fn replay(recovered: &mut Recovered, chain: Vec<(u64, Segment, Option<Epoch>)>, place: &str) {
-    let mut newest_seen = recovered.image.epoch;
-    let mut broken = false;
-    for (number, segment, until) in chain {
-        newest_seen = newest_seen.max(segment.header.seen);
-        for frame in segment.frames {
-            let epoch = match &frame {
-                Frame::Checkpoint(record) => record.epoch,
-                Frame::Plan(_) | Frame::Header(_) => Epoch::NONE,
-            };
-            newest_seen = newest_seen.max(epoch);
-            let void = broken || until.is_some_and(|until| epoch > until);
-            match frame {
-                Frame::Checkpoint(record) if !void && record.epoch > recovered.image.epoch => {
-                    recovered.image.apply(record);
-                    recovered.segment = number;
-                    recovered.plan = None;
-                }
-                Frame::Plan(plan) if !void => {
-                    recovered.segment = number;
-                    recovered.plan = Some(plan);
-                }
-                _ => {}
-            }
-        }
-        if let Some((at, length)) =
-            segment.damage.filter(|_| until.is_none_or(|until| recovered.image.epoch < until))
-        {
-            recovered.warnings.push(format!(
-                "checkpoint file `{}` in `{place}` is damaged from byte {at} of {length}; falling back to \
-                 epoch {}",
-                log_name(number),
-                recovered.image.epoch
-            ));
-        }
-        if until.is_some_and(|until| recovered.image.epoch < until) && !broken {
-            broken = true;
-            // The log goes on behind what could be read, not behind what is void.
-            recovered.segment = number;
-            recovered.warnings.push(format!(
-                "checkpoint file `{}` in `{place}` should reach epoch {} and ends at epoch {}; what follows \
-                 cannot be used",
-                log_name(number),
-                until.unwrap_or_default(),
-                recovered.image.epoch
-            ));
-        }
-    }
-    recovered.next = newest_seen.next();
-    recovered.plan = recovered.plan.take().filter(|plan| plan.epoch == recovered.next);
-}
 
 /// Appends to a location.
 pub struct Log {
@@ -266,10 +45,11 @@ impl std::fmt::Debug for Log {
 }
 
 impl Log {
-    /// Begins a new segment after what was recovered.
+    /// Begins a new segment after what was recovered. Once it returns, what was recovered is durable:
+    /// nothing may be committed before.
     ///
     /// # Errors
-    /// If the segment's header cannot be written.
+    /// If the segment cannot be written.
     pub fn open(
         mut storage: Box<dyn CheckpointStorage>,
         query: QueryIdentity,
@@ -293,12 +73,12 @@ impl Log {
             query,
             segment,
             bytes: 0,
-            continues: recovered.map(|recovered| (recovered.segment, recovered.image.epoch)),
+            continues: recovered.map(|recovered| recovered.continues),
             last: recovered.map_or(Epoch::NONE, |recovered| recovered.image.epoch),
             seen: recovered.map_or(Epoch::NONE, |recovered| Epoch(recovered.next.0 - 1)),
             segment_bytes_max: kill_point::segment_bytes(SEGMENT_BYTES),
         };
-        log.begin().map_err(said)?;
+        log.begin(recovered.and_then(|recovered| recovered.doubtful.as_ref())).map_err(said)?;
         Ok(log)
     }
 
@@ -307,15 +87,20 @@ impl Log {
         self.segment_bytes_max = bytes;
     }
 
-    fn begin(&mut self) -> io::Result<()> {
+    /// Writes the header, and behind it what has to be repeated.
+    fn begin(&mut self, repeated: Option<&Frame>) -> io::Result<()> {
         let header = Header {
             version: VERSION,
             query: self.query.clone(),
             continues: self.continues,
             seen: self.seen,
+            repeats: u32::from(repeated.is_some()),
         };
         let mut bytes = Vec::new();
         write_frame(&Frame::Header(header), &mut bytes)?;
+        if let Some(frame) = repeated {
+            write_frame(frame, &mut bytes)?;
+        }
         self.storage.put(&log_name(self.segment), &bytes)?;
         self.bytes = bytes.len() as u64;
         Ok(())
@@ -325,7 +110,7 @@ impl Log {
         let mut bytes = Vec::new();
         write_frame(frame, &mut bytes)?;
         if self.bytes == 0 {
-            self.begin()?;
+            self.begin(None)?;
         }
         match self.storage.append(&log_name(self.segment), &bytes) {
             Ok(()) => {
@@ -419,9 +204,7 @@ impl Compaction {
         let (image, segments) = chain(storage, last, head, &bases, &mut warnings)?;
         // What the new base replaces, and the base it was made from, serve on if the new one is damaged.
         let oldest = segments.first().map_or(last, |(number, ..)| *number);
-        let query = self.query.clone();
-        let mut recovered =
-            Recovered { query, image, plan: None, next: Epoch::NONE, warnings, segment: last };
+        let mut recovered = Recovered::new(self.query.clone(), image, last, warnings);
         replay(&mut recovered, segments, &place);
         if recovered.image.epoch != epoch {
             return Err(Error::external(format!(
@@ -431,7 +214,7 @@ impl Compaction {
             )));
         }
         let mut bytes = Vec::new();
-        let header = Header { version: VERSION, query: self.query, continues: None, seen: epoch };
+        let header = Header { version: VERSION, query: self.query, continues: None, seen: epoch, repeats: 1 };
         write_frame(&Frame::Header(header), &mut bytes).map_err(said)?;
         let record = recovered.image.into_record(Mode::Continuous, 0);
         write_frame(&Frame::Checkpoint(record), &mut bytes).map_err(said)?;

@@ -2,8 +2,8 @@
 //!
 //! Life of an epoch: the [`coordinator`] opens it; sources note their offsets and send a marker; each actor
 //! [aligns](align) the markers of its inputs, passes the marker on and hands its snapshot to the
-//! [`writer`], which encodes it off the data path; when all have, the parts are [assembled](assemble) into
-//! one [record](record) and appended to the [log](log): that instant decides. Then the sinks commit.
+//! `writer`, which encodes it off the data path; when all have, the parts are [assembled](assemble) into
+//! one [record] and appended to the [log]: that instant decides. Then the sinks commit.
 //!
 //! Papers: Chandy and Lamport 1985; Carbone et al., "Lightweight Asynchronous Snapshots for Distributed
 //! Dataflows", 2015; Carbone et al., "State Management in Apache Flink", 2017. See
@@ -15,6 +15,7 @@ pub mod coordinator;
 mod events;
 pub mod local;
 pub mod log;
+mod read;
 pub mod record;
 pub mod recover;
 pub mod storage;

@@ -35,6 +35,9 @@ pub struct Header {
     pub continues: Option<(u64, Epoch)>,
     /// The newest epoch ever found durable here, void ones included: its number is not given again.
     pub seen: Epoch,
+    /// How many of the frames behind this one were written with it, at once. They repeat what may not have
+    /// been durable before.
+    pub repeats: u32,
 }
 
 /// The changes of one operator instance.
@@ -282,7 +285,7 @@ mod tests {
 
     fn header(version: u32) -> Frame {
         let query = QueryIdentity { id: "q".to_owned(), operators: BTreeMap::new() };
-        Frame::Header(Header { version, query, continues: None, seen: Epoch(3) })
+        Frame::Header(Header { version, query, continues: None, seen: Epoch(3), repeats: 0 })
     }
 
     #[test]

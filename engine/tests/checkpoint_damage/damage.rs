@@ -18,7 +18,11 @@ fn check(history: &History, files: &BTreeMap<String, Vec<u8>>, damaged: &str, ho
     match recovered(files) {
         Ok(Some(found)) => {
             let epoch = found.image.epoch;
-            assert_eq!(Some(&found.image), history.images.get(&epoch), "{damaged} {how}: image {epoch} differs");
+            assert_eq!(
+                Some(&found.image),
+                history.images.get(&epoch),
+                "{damaged} {how}: image {epoch} differs"
+            );
             let named = found.warnings.iter().any(|warning| warning.contains(damaged));
             // A log that ends between two records looks like one that was never longer.
             let unnoticed = how == "cut between records";
@@ -87,9 +91,7 @@ fn a_file_truncated_anywhere_gives_a_recorded_image_or_a_refusal() {
                     assert!(found.is_some() && found >= last, "the more is left, the newer what is found");
                     last = found;
                 }
-                if length % 7 == 0 {
-                    goes_on(&files);
-                }
+                goes_on(&files);
             }
         }
     }
@@ -108,7 +110,7 @@ fn a_bit_flipped_anywhere_gives_a_recorded_image_or_a_refusal() {
                 let mut files = whole.clone();
                 files.get_mut(name).unwrap()[at] ^= 1 << bit;
                 check(&history, &files, name, &format!("bit {bit} of byte {at} flipped"));
-                if at % 13 == 0 && bit == 0 {
+                if at % 3 == 0 {
                     goes_on(&files);
                 }
             }
@@ -161,7 +163,9 @@ fn a_missing_file_gives_a_recorded_image_or_a_refusal() {
         let only_bases = whole.into_iter().filter(|(name, _)| name.starts_with("base-")).collect();
         match recovered(&only_bases) {
             Ok(found) => assert!(found.is_none(), "there is no base in this log"),
-            Err(error) => assert!(error.to_string().contains("log-") && error.to_string().contains("missing")),
+            Err(error) => {
+                assert!(error.to_string().contains("log-") && error.to_string().contains("missing"))
+            }
         }
     }
 }
@@ -171,12 +175,12 @@ fn numbers_are_not_given_again_after_a_fallback() {
     let mut history = segments();
     let first = "log-0000000000";
     let mut bytes = history.storage.files()[first].clone();
-    let end = bytes.len() - 5;
-    bytes[end] ^= 1;
+    let second = frame_end(&bytes, Epoch(1)) + 12;
+    bytes[second] ^= 1;
     history.storage.set_file(first, bytes);
     for restart in 0..3 {
         let found = history.restart().unwrap().unwrap();
-        assert_eq!(found.image, history.images[&Epoch(2)], "restart {restart}");
+        assert_eq!(found.image, history.images[&Epoch(1)], "restart {restart}");
         assert_eq!(found.next, Epoch(10), "epochs up to 9 were durable once; restart {restart}");
         assert_eq!(found.warnings.is_empty(), restart > 0, "the damage lies behind; restart {restart}");
     }
@@ -210,7 +214,8 @@ fn ends_with_a_whole_frame(bytes: &[u8]) -> bool {
 
 fn frame_end(bytes: &[u8], epoch: Epoch) -> usize {
     let mut frames = Frames::new(bytes);
-    let found = frames.by_ref().find(|frame| matches!(frame, Frame::Checkpoint(record) if record.epoch == epoch));
+    let found =
+        frames.by_ref().find(|frame| matches!(frame, Frame::Checkpoint(record) if record.epoch == epoch));
     assert!(found.is_some());
     frames.position()
 }

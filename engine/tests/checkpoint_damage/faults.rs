@@ -1,7 +1,7 @@
 //! Writes that fail, disks that are full, crashes in between.
 
 use super::history::{History, plan};
-use lotic::checkpoint::log::recover;
+use lotic::checkpoint::log::{Log, recover};
 use lotic::operators::Epoch;
 use lotic::testing::{Access, FaultyStorage, Random};
 use std::io::ErrorKind;
@@ -82,7 +82,7 @@ fn a_place_whose_first_write_failed_can_be_used_later() {
             }
             let opened = recover(&mut storage.clone()).and_then(|found| {
                 let query = super::history::query("mine");
-                lotic::checkpoint::log::Log::open(Box::new(storage.clone()), query, found.as_ref())
+                Log::open(Box::new(storage.clone()), query, found.as_ref())
             });
             let text = opened.unwrap_err().to_string();
             assert!(text.contains("a faulty disk") && text.contains("cannot be written to"), "{text}");
@@ -164,4 +164,34 @@ fn a_crash_at_any_access_loses_nothing_durable() {
             }
         }
     }
+}
+
+#[test]
+fn what_can_be_read_and_may_not_be_durable_is_repeated_before_the_log_goes_on() {
+    let (mut checkpoints, mut plans) = (0, 0);
+    for seed in 0..2_000 {
+        let mut history = History::new(FaultyStorage::new(seed), 300);
+        history.epochs(1 + seed % 2);
+        // The write goes through and the sync fails.
+        history.storage.fail(Access::Append, 1, ErrorKind::TimedOut);
+        let failed = if seed % 3 == 0 { history.plan().err() } else { history.epoch().err() };
+        assert!(failed.is_some());
+        let before = history.storage.clone();
+        let found = history.restart().unwrap().unwrap();
+        // Whatever a sink was told to commit now must survive the next power cut.
+        history.storage = history.storage.survivors();
+        let again = history.restart().unwrap().unwrap();
+        assert_eq!((&again.image, &again.plan, again.next), (&found.image, &found.plan, found.next));
+        checkpoints += u64::from(found.image.epoch.0 > 1 + seed % 2);
+        plans += u64::from(found.plan.is_some());
+        // And if there is no space to make it so, the query does not start.
+        before.set_full(true);
+        let unwritable = recover(&mut before.clone()).unwrap();
+        let query = super::history::query("mine");
+        assert!(Log::open(Box::new(before), query, unwritable.as_ref()).is_err());
+    }
+    assert!(
+        checkpoints > 3 && plans > 3,
+        "{checkpoints} checkpoints and {plans} plans were whole all the same"
+    );
 }

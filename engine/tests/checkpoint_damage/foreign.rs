@@ -9,7 +9,16 @@ use lotic::testing::FaultyStorage;
 
 #[test]
 fn files_that_are_not_ours_are_left_alone() {
-    let names = ["notes.txt", "log-7", "log-00000000007", "log-+000000007", "log-0000000007.bak", "base-x", "log-", ".log"];
+    let names = [
+        "notes.txt",
+        "log-7",
+        "log-00000000007",
+        "log-+000000007",
+        "log-0000000007.bak",
+        "base-x",
+        "log-",
+        ".log",
+    ];
     let mut history = History::new(FaultyStorage::new(1), 300);
     names.iter().for_each(|name| history.storage.set_file(name, "ours"));
     history.epochs(12);
@@ -41,12 +50,21 @@ fn log_of(header: Header) -> Vec<u8> {
 fn another_version_is_refused_and_never_passed_over() {
     for name in ["log-0000000099", "log-0000000000"] {
         let storage = rich().storage;
-        let header = Header { version: VERSION + 1, query: query("mine"), continues: None, seen: Epoch::NONE };
+        let header = Header {
+            version: VERSION + 1,
+            query: query("mine"),
+            continues: None,
+            seen: Epoch::NONE,
+            repeats: 0,
+        };
         storage.set_file(name, log_of(header));
         match recover(&mut storage.clone()) {
             Err(error) => {
                 let text = error.to_string();
-                assert!(text.contains(name) && text.contains("version 2") && text.contains("reads 1"), "{text}");
+                assert!(
+                    text.contains(name) && text.contains("version 2") && text.contains("reads 1"),
+                    "{text}"
+                );
             }
             Ok(_) => assert_eq!(name, "log-0000000000", "what is no longer needed is not read"),
         }
@@ -59,14 +77,16 @@ fn a_segment_of_another_query_is_not_built_upon() {
     mine.epochs(2);
     mine.restart().unwrap();
     mine.epochs(2);
-    let header = Header { version: VERSION, query: query("other"), continues: None, seen: Epoch::NONE };
+    let header =
+        Header { version: VERSION, query: query("other"), continues: None, seen: Epoch::NONE, repeats: 0 };
     mine.storage.set_file("log-0000000000", log_of(header));
     let text = recover(&mut mine.storage.clone()).unwrap_err().to_string();
     assert!(text.contains("log-0000000000") && text.contains("belongs to another query"), "{text}");
     // A segment cannot continue itself or a later one.
     for before in [1, 2] {
         let continues = Some((before, Epoch(2)));
-        let header = Header { version: VERSION, query: query("mine"), continues, seen: Epoch::NONE };
+        let header =
+            Header { version: VERSION, query: query("mine"), continues, seen: Epoch::NONE, repeats: 0 };
         mine.storage.set_file("log-0000000001", log_of(header));
         assert!(recover(&mut mine.storage.clone()).is_err());
     }

@@ -26,7 +26,10 @@ pub(crate) fn part(epoch: u64, full: bool) -> Part {
 }
 
 pub(crate) fn plan(epoch: u64) -> Plan {
-    Plan { epoch: Epoch(epoch), ends: BTreeMap::from([("rows".to_owned(), Offsets::single("0", epoch * 10))]) }
+    Plan {
+        epoch: Epoch(epoch),
+        ends: BTreeMap::from([("rows".to_owned(), Offsets::single("0", epoch * 10))]),
+    }
 }
 
 /// A query that writes checkpoints, and what each of them holds.

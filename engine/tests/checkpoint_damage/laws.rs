@@ -35,14 +35,18 @@ fn tables() -> impl Strategy<Value = Vec<TableDelta>> {
 /// As a run gives them: each instance of an operator once, all of one parallelism.
 fn deltas() -> impl Strategy<Value = Vec<InstanceDelta>> {
     btree_map((name(), 0u32..3), tables(), 0..4).prop_map(|deltas| {
-        let delta = |((operator, instance), tables)| InstanceDelta { operator, instance, parallelism: 3, tables };
+        let delta =
+            |((operator, instance), tables)| InstanceDelta { operator, instance, parallelism: 3, tables };
         deltas.into_iter().map(delta).collect()
     })
 }
 
 fn handle() -> impl Strategy<Value = Handle> {
-    (name(), any::<u64>(), vec(any::<u8>(), 0..20))
-        .prop_map(|(sink, epoch, bytes)| Handle { sink, epoch: Epoch(epoch), bytes })
+    (name(), any::<u64>(), vec(any::<u8>(), 0..20)).prop_map(|(sink, epoch, bytes)| Handle {
+        sink,
+        epoch: Epoch(epoch),
+        bytes,
+    })
 }
 
 fn record() -> impl Strategy<Value = Record> {
@@ -63,12 +67,13 @@ fn offsets() -> impl Strategy<Value = Offsets> {
 }
 
 fn frame() -> impl Strategy<Value = Frame> {
-    let query = (name(), btree_map(name(), name(), 0..3))
-        .prop_map(|(id, operators)| QueryIdentity { id, operators });
+    let query =
+        (name(), btree_map(name(), name(), 0..3)).prop_map(|(id, operators)| QueryIdentity { id, operators });
     let continues = prop::option::of((any::<u64>(), any::<u64>().prop_map(Epoch)));
-    let header = (any::<u32>(), query, continues, any::<u64>()).prop_map(|(version, query, continues, seen)| {
-        Frame::Header(Header { version, query, continues, seen: Epoch(seen) })
-    });
+    let header =
+        (any::<u32>(), query, continues, any::<u64>()).prop_map(|(version, query, continues, seen)| {
+            Frame::Header(Header { version, query, continues, seen: Epoch(seen), repeats: 0 })
+        });
     let plan = (any::<u64>(), btree_map(name(), offsets(), 0..3))
         .prop_map(|(epoch, ends)| Frame::Plan(Plan { epoch: Epoch(epoch), ends }));
     prop_oneof![header, record().prop_map(Frame::Checkpoint), plan]

@@ -56,6 +56,8 @@ fn settle(setup: &Setup, outside: &Outside) -> Result<Settled> {
     }
     let durable = recovered.as_ref().map_or(Epoch::NONE, |recovered| recovered.image.epoch);
     check_committed(&place, durable, &shown, false)?;
+    let mut log = Log::open(storage, identity(setup), recovered.as_ref())?;
+    log.set_segment_bytes(setup.segment_bytes);
     for handle in recovered.iter().flat_map(|recovered| &recovered.image.handles) {
         commit(&mut committers, handle)?;
     }
@@ -63,8 +65,6 @@ fn settle(setup: &Setup, outside: &Outside) -> Result<Settled> {
         committer.abort_prepared()?;
     }
     let next = recovered.as_ref().map_or(Epoch(1), |recovered| recovered.next);
-    let mut log = Log::open(storage, identity(setup), recovered.as_ref())?;
-    log.set_segment_bytes(setup.segment_bytes);
     Ok(Settled { recovered, committers, next, log })
 }
 
