@@ -91,7 +91,11 @@ impl StreamingQuery {
     /// # Errors
     /// If the query has ended or the trigger is wrong.
     pub fn set_trigger(&self, trigger: Trigger) -> Result<()> {
-        (self.ask)(Ask::SetTrigger(trigger.check()?))
+        let trigger = trigger.check()?;
+        if !self.is_active() {
+            return Err(Error::user("the query has ended: start it again"));
+        }
+        (self.ask)(Ask::SetTrigger(trigger))
     }
 
     /// Waits until the query has ended.

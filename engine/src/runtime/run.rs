@@ -93,13 +93,15 @@ impl RunSpec {
         let place = storage.as_ref().map_or_else(|| "nowhere".to_owned(), |storage| storage.place());
         let identity = self.identity(recovered.as_ref(), &place)?;
         let mut committers = self.committers()?;
-        let next = self.settle(recovered.as_ref(), &place, &mut committers, storage.is_some())?;
+        let next = self.check_sinks(recovered.as_ref(), &place, &mut committers, storage.is_some())?;
+        // The log first makes sure that what was read is durable: only then may it be committed.
         kill_point::reach("recovery-before-log");
         let log = match storage {
             Some(storage) => Some(Log::open(storage, identity.clone(), recovered.as_ref())?),
             None => None,
         };
         kill_point::reach("recovery-after-log");
+        settle(recovered.as_ref(), &mut committers)?;
         let teller = tell.clone();
         let writer = Writer::start(&self.name, log, committers, self.clock.clone(), move |written| {
             teller.tell(What::Written(written));
@@ -133,31 +135,21 @@ impl RunSpec {
         Ok(identity)
     }
 
-    /// Commits what the checkpoint says is to be committed, drops what is not, and says which epoch is next.
-    fn settle(
+    /// Refuses to fall back behind what the sinks have shown, and says which epoch is next.
+    fn check_sinks(
         &self,
         recovered: Option<&Recovered>,
         place: &str,
         committers: &mut Committers,
         checkpointed: bool,
     ) -> Result<Epoch> {
-        let named = |sink: &str, error| Error::from(error).at_operator(sink);
         let mut committed = Vec::new();
         for (sink, committer) in committers.iter_mut() {
-            let epoch = committer.last_committed().map_err(|error| named(sink, error))?;
+            let epoch = committer.last_committed().map_err(|error| Error::from(error).at_operator(sink))?;
             committed.push((sink.clone(), epoch));
         }
         let durable = recovered.map_or(Epoch::NONE, |recovered| recovered.image.epoch);
         check_committed(place, durable, &committed, self.accept_duplicates || !checkpointed)?;
-        kill_point::reach("recovery-before-commits");
-        for handle in recovered.iter().flat_map(|recovered| &recovered.image.handles) {
-            commit(committers, handle)?;
-            kill_point::reach("recovery-mid-commits");
-        }
-        kill_point::reach("recovery-before-abort");
-        for (sink, committer) in committers.iter_mut() {
-            committer.abort_prepared().map_err(|error| named(sink, error))?;
-        }
         let shown = committed.iter().map(|(_, epoch)| epoch.next()).max().unwrap_or(Epoch(1));
         Ok(recovered.map_or(Epoch(1), |recovered| recovered.next).max(shown))
     }
@@ -185,4 +177,18 @@ impl RunSpec {
         }
         Ok(context.launches)
     }
+}
+
+/// Commits what the checkpoint says is to be committed, and drops what else was prepared.
+fn settle(recovered: Option<&Recovered>, committers: &mut Committers) -> Result<()> {
+    kill_point::reach("recovery-before-commits");
+    for handle in recovered.iter().flat_map(|recovered| &recovered.image.handles) {
+        commit(committers, handle)?;
+        kill_point::reach("recovery-mid-commits");
+    }
+    kill_point::reach("recovery-before-abort");
+    for (sink, committer) in committers.iter_mut() {
+        committer.abort_prepared().map_err(|error| Error::from(error).at_operator(sink))?;
+    }
+    Ok(())
 }
