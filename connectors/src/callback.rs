@@ -52,7 +52,12 @@ fn failed(name: &str, error: &str) -> ConnectorError {
 }
 
 fn traits(name: &str) -> SinkTraits {
-    SinkTraits { name: name.to_owned(), delivery: Delivery::AtLeastOnce, max_parallelism: PARALLELISM }
+    SinkTraits {
+        name: name.to_owned(),
+        delivery: Delivery::AtLeastOnce,
+        max_parallelism: PARALLELISM,
+        batches_only: false,
+    }
 }
 
 /// A sink that calls a function with each row.

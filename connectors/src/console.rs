@@ -105,7 +105,12 @@ impl<T> Console<T> {
 
 impl<T: Send + 'static> SinkFactory<Rows<T>> for Console<T> {
     fn traits(&self) -> SinkTraits {
-        SinkTraits { name: self.name.clone(), delivery: Delivery::AtLeastOnce, max_parallelism: 1 }
+        SinkTraits {
+            name: self.name.clone(),
+            delivery: Delivery::AtLeastOnce,
+            max_parallelism: 1,
+            batches_only: false,
+        }
     }
 
     fn create(&self, _instance: Instance) -> Result<Box<dyn Sink<Rows<T>>>> {

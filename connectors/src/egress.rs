@@ -266,6 +266,7 @@ impl<T: Send + 'static> SinkFactory<Rows<T>> for EgressSink<T> {
             name: self.shared.name.clone(),
             delivery: Delivery::AtLeastOnce,
             max_parallelism: PARALLELISM,
+            batches_only: false,
         }
     }
 

@@ -54,6 +54,8 @@ pub mod rate;
 pub mod sink;
 pub mod socket;
 pub mod source;
+#[cfg(feature = "table")]
+pub mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod waiters;

@@ -22,6 +22,8 @@ pub struct SinkTraits {
     pub delivery: Delivery,
     /// The number of instances that can share the work; 1 for a sink that cannot be split.
     pub max_parallelism: usize,
+    /// Whether it needs whole batches with numbers of their own, and so cannot run in continuous mode.
+    pub batches_only: bool,
 }
 
 /// The slow part of a pre-commit (flush, fsync): run off the data path, before the epoch is acknowledged. It

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::offsets::Offsets;
-use lotic_operators::{Batch, Epoch, Instance};
+use lotic_operators::{Batch, Epoch, Instance, Restore, Snapshot};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -51,14 +51,15 @@ pub enum Polled<B> {
     Pending(Option<Duration>),
     /// The planned end is reached.
     AtEnd,
-    /// The input has ended and all of it was returned. Further polls say the same.
+    /// The input has ended and all of it was returned. Further polls say the same, also at a planned end.
     Finished,
 }
 
 /// One instance of a source: reads the partitions that fall to it.
 ///
 /// # Calls
-/// [`start`](Source::start) once and first; the rest in any order, from one thread at a time.
+/// [`restore`](Source::restore) at most once and first, [`start`](Source::start) once; the rest in any order,
+/// from one thread at a time.
 ///
 /// # Delivery
 /// What was polled before [`offsets`](Source::offsets) was asked is in the epoch; after a restart the source
@@ -71,6 +72,14 @@ pub trait Source<B: Batch>: Send {
     /// If the outside cannot be reached or the offsets no longer exist.
     fn start(&mut self, from: &Offsets) -> Result<()>;
 
+    /// Takes back what this instance owns of the snapshots of all instances, before it is started.
+    ///
+    /// # Errors
+    /// If the image does not fit.
+    fn restore(&mut self, _restore: Restore<'_>) -> Result<()> {
+        Ok(())
+    }
+
     /// Returns what is ready.
     ///
     /// # Errors
@@ -79,6 +88,16 @@ pub trait Source<B: Batch>: Send {
 
     /// The position after the last row returned, for every partition of this instance.
     fn offsets(&self) -> Offsets;
+
+    /// What the source has to remember besides its offsets, such as the files it has read: what changed since
+    /// the last call. Asked together with [`offsets`](Source::offsets). The table `offsets` is the engine's
+    /// own. Not available to a source whose polls block.
+    ///
+    /// # Errors
+    /// As for [`poll`](Source::poll).
+    fn snapshot(&mut self) -> Result<Snapshot> {
+        Ok(Snapshot::empty())
+    }
 
     /// The end of what could be read now: the plan of a micro-batch, at most `max_rows` away. Equal to
     /// [`offsets`](Source::offsets) if nothing is there.

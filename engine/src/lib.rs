@@ -51,6 +51,8 @@ mod runtime;
 mod session;
 mod stream;
 mod sync;
+#[cfg(feature = "sql")]
+pub mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -65,6 +67,8 @@ pub use query::{Mode, QueryListener, QueryProgress, QueryStatus, StreamingQuery,
 pub use runtime::wait::WaitStrategy;
 pub use session::{RestartPolicy, Session, SessionBuilder};
 pub use stream::{KeyedStream, Query, Stream, WindowedStream};
+#[cfg(feature = "sql")]
+pub use table::{DataFrame, OutputMode};
 
 /// The example of the README is compiled and run.
 #[cfg(doctest)]

@@ -11,6 +11,9 @@ pub enum OperatorError {
     /// The user's own function returned an error.
     #[error("the user function failed: {0}")]
     User(String),
+    /// An expression could not be evaluated on the data.
+    #[error("{0}")]
+    Expression(String),
     /// A value could not be turned into the bytes of a snapshot.
     #[error("state of table `{table}` could not be encoded: {cause}")]
     Encode {

@@ -36,6 +36,8 @@ pub mod output;
 pub mod process;
 pub mod snapshot;
 pub mod state;
+#[cfg(feature = "arrow")]
+pub mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;

@@ -21,14 +21,15 @@ pub enum Progress {
 /// # Calls
 /// One instance is called from one thread at a time and never sees a thread, a clock or I/O. Order:
 /// [`restore`](Operator::restore) at most once and first; then any number of
-/// [`process`](Operator::process), [`watermark`](Operator::watermark), [`tick`](Operator::tick) and
-/// [`snapshot`](Operator::snapshot), in the order of the channel; at last [`finish`](Operator::finish), only
-/// if the input ended (not when the query is stopped), followed by one more `snapshot`. After a restore the
+/// [`process`](Operator::process), [`watermark`](Operator::watermark), [`tick`](Operator::tick) and, at each
+/// marker, [`end_epoch`](Operator::end_epoch) and [`snapshot`](Operator::snapshot), in the order of the
+/// channel; at last [`finish`](Operator::finish), only if the input ended (not when the query is stopped),
+/// followed by one more `end_epoch` and `snapshot`. After a restore the
 /// watermark that the input had reached is announced again before any row; it is not part of a snapshot.
 ///
 /// # Budget
 /// A call returns within about 1 ms. `process` is bounded by its input and by
-/// [`Output::is_full`]; `watermark`, `tick` and `finish` emit a slice and return [`Progress::Again`].
+/// [`Output::is_full`]; `watermark`, `tick`, `end_epoch` and `finish` emit a slice and return [`Progress::Again`].
 ///
 /// # Refusal
 /// When the output is full, stop consuming: leave the remaining rows in the input, or return `Again`, and
@@ -60,6 +61,16 @@ pub trait Operator<I: Batch, O: Batch>: Send {
     /// # Errors
     /// As for [`process`](Operator::process).
     fn tick(&mut self, _output: &mut Output<O>) -> Result<Progress> {
+        Ok(Progress::Done)
+    }
+
+    /// The epoch ends here: emit what belongs to it as a whole, such as the complete result of an aggregation.
+    /// Comes before the marker is passed on and the [`snapshot`](Operator::snapshot) is taken, and after
+    /// [`finish`](Operator::finish) if the input ended.
+    ///
+    /// # Errors
+    /// As for [`process`](Operator::process).
+    fn end_epoch(&mut self, _output: &mut Output<O>) -> Result<Progress> {
         Ok(Progress::Done)
     }
 
@@ -99,6 +110,9 @@ impl<I: Batch, O: Batch, P: Operator<I, O> + ?Sized> Operator<I, O> for Box<P> {
     }
     fn tick(&mut self, output: &mut Output<O>) -> Result<Progress> {
         (**self).tick(output)
+    }
+    fn end_epoch(&mut self, output: &mut Output<O>) -> Result<Progress> {
+        (**self).end_epoch(output)
     }
     fn snapshot(&mut self) -> Result<Snapshot> {
         (**self).snapshot()

@@ -77,6 +77,14 @@ pub trait TwoInputOperator<L: Batch, R: Batch, O: Batch>: Send {
         Ok(Progress::Done)
     }
 
+    /// See [`Operator::end_epoch`].
+    ///
+    /// # Errors
+    /// As for [`Operator::process`].
+    fn end_epoch(&mut self, _output: &mut Output<O>) -> Result<Progress> {
+        Ok(Progress::Done)
+    }
+
     /// See [`Operator::snapshot`].
     ///
     /// # Errors
@@ -114,6 +122,9 @@ impl<L: Batch, R: Batch, O: Batch, P: TwoInputOperator<L, R, O>> Operator<Side<L
     }
     fn tick(&mut self, output: &mut Output<O>) -> Result<Progress> {
         self.0.tick(output)
+    }
+    fn end_epoch(&mut self, output: &mut Output<O>) -> Result<Progress> {
+        self.0.end_epoch(output)
     }
     fn snapshot(&mut self) -> Result<Snapshot> {
         self.0.snapshot()

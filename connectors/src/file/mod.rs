@@ -88,6 +88,7 @@ where
             name: self.folder.sink.clone(),
             delivery: Delivery::ExactlyOnce,
             max_parallelism: PARALLELISM,
+            batches_only: false,
         }
     }
 

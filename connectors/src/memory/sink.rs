@@ -107,7 +107,12 @@ impl<T> MemorySink<T> {
 
 impl<T: Send + 'static> SinkFactory<Rows<T>> for MemorySink<T> {
     fn traits(&self) -> SinkTraits {
-        SinkTraits { name: self.name.clone(), delivery: Delivery::ExactlyOnce, max_parallelism: PARALLELISM }
+        SinkTraits {
+            name: self.name.clone(),
+            delivery: Delivery::ExactlyOnce,
+            max_parallelism: PARALLELISM,
+            batches_only: false,
+        }
     }
 
     fn create(&self, instance: Instance) -> Result<Box<dyn Sink<Rows<T>>>> {

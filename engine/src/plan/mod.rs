@@ -2,3 +2,5 @@
 
 pub(crate) mod graph;
 pub(crate) mod physical;
+#[cfg(feature = "sql")]
+pub(crate) mod table;

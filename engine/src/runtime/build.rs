@@ -25,7 +25,7 @@ use crate::plan::physical::{EdgeKind, PhysicalPlan, PlannedNode};
 use actix::Actor;
 use lotic_connectors::{Committer, Offsets, Polling, SinkFactory, SourceFactory};
 use lotic_operators::state::codec;
-use lotic_operators::{Batch, Epoch, Instance, Operator};
+use lotic_operators::{Batch, Epoch, Instance, Operator, Restore};
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -252,6 +252,10 @@ impl<B: Batch> NodeBuilder for SourceNode<B> {
             source = Box::new(Blocking::new(traits.name, source));
         }
         let from = offsets_of(context.image, &node.uid)?;
+        let state = context.image.state_of(&node.uid);
+        if !state.tables.is_empty() {
+            source.restore(Restore { image: &state, instance }).map_err(named)?;
+        }
         source.start(&from).map_err(named)?;
         let mut stage = context.next_stage(&self.outputs, instance)?;
         let mut core = context.core(&node, instance, true);

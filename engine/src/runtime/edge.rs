@@ -207,7 +207,7 @@ impl<O: Batch> Stage<O> for EdgeStage<O> {
             Signal::Marker(marker) => Item::Marker(marker),
             Signal::Cancel(epoch) => Item::Cancel(epoch),
             Signal::End => Item::End,
-            Signal::Tick | Signal::Finish => return Ok(Flow::Ready),
+            Signal::Tick | Signal::Finish | Signal::EndEpoch => return Ok(Flow::Ready),
         };
         Ok(self.all(|edge| edge.control(item.clone(), context.waker)))
     }

@@ -88,6 +88,7 @@ impl<I: Batch, O: Batch> Link<I, O> {
             Signal::Watermark(watermark) => self.operator.watermark(watermark, &mut self.output),
             Signal::Tick => self.operator.tick(&mut self.output),
             Signal::Finish => self.operator.finish(&mut self.output),
+            Signal::EndEpoch => self.operator.end_epoch(&mut self.output),
             _ => Ok(Progress::Done),
         };
         self.settle(context);

@@ -244,11 +244,12 @@ impl<B: Batch> SourceActor<B> {
         self.stage.snapshot(marker.epoch, &mut snapshot)?;
         let mut bytes = Vec::new();
         codec::encode(OFFSETS, &offsets, &mut bytes)?;
-        let table = TableSnapshot { table: OFFSETS, full: true, chunks: vec![(0, Arc::new(bytes))] };
+        let mut tables = self.source.snapshot()?.tables;
+        tables.push(TableSnapshot { table: OFFSETS, full: true, chunks: vec![(0, Arc::new(bytes))] });
         snapshot.operators.push(OperatorSnapshot {
             operator: self.operator.clone(),
             instance: self.instance,
-            snapshot: Snapshot { tables: vec![table] },
+            snapshot: Snapshot { tables },
         });
         self.core.tell.tell(What::Offsets {
             actor: self.core.id,

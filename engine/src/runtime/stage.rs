@@ -31,6 +31,8 @@ pub(crate) enum Signal {
     Tick,
     /// The input has ended: emit what is held.
     Finish,
+    /// All rows of the epoch have come: emit what belongs to it as a whole.
+    EndEpoch,
     Marker(Marker),
     Cancel(Epoch),
     End,

@@ -33,6 +33,18 @@ struct Input<I: Batch> {
     over: bool,
 }
 
+/// What comes next at the end of an epoch. Each step is whole before the next: a stage that is blocked is
+/// resumed first.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// The input has ended: emit what is held.
+    Finish,
+    /// Emit what belongs to the epoch as a whole.
+    EndEpoch,
+    /// Pass the marker on and take the snapshot.
+    Marker,
+}
+
 /// One parallel instance of a chain of operators, with the channels that feed it.
 pub(crate) struct StageActor<I: Batch> {
     core: Core,
@@ -47,7 +59,7 @@ pub(crate) struct StageActor<I: Batch> {
     watermarks: Watermarks,
     current: Option<I>,
     ingest_ns: u64,
-    completing: Option<Marker>,
+    completing: Option<(Marker, Step)>,
     ended: bool,
     /// Last: see there.
     _farewell: Farewell,
@@ -111,8 +123,8 @@ impl<I: Batch> StageActor<I> {
                 if batch.rows() > 0 {
                     self.current = Some(batch);
                 }
-            } else if let Some(marker) = self.completing.take() {
-                self.complete(marker, now, waker)?;
+            } else if let Some((marker, step)) = self.completing.take() {
+                self.complete(marker, step, now, waker)?;
             } else if self.ended {
                 return Ok(Turn::Over);
             } else if self.core.tick_due(now) {
@@ -220,10 +232,8 @@ impl<I: Batch> StageActor<I> {
         match aligned {
             Alignment::Wait => Ok(()),
             Alignment::Complete(marker) => {
-                if marker.after == After::Finish {
-                    self.signal(Signal::Finish, now, waker)?;
-                }
-                self.completing = Some(marker);
+                let first = if marker.after == After::Finish { Step::Finish } else { Step::EndEpoch };
+                self.completing = Some((marker, first));
                 Ok(())
             }
             Alignment::Cancelled(epoch) => {
@@ -234,9 +244,19 @@ impl<I: Batch> StageActor<I> {
         }
     }
 
+    fn complete(&mut self, marker: Marker, step: Step, now: Now, waker: &Waker) -> Result<()> {
+        let (signal, next) = match step {
+            Step::Finish => (Signal::Finish, Step::EndEpoch),
+            Step::EndEpoch => (Signal::EndEpoch, Step::Marker),
+            Step::Marker => return self.pass_marker(marker, now, waker),
+        };
+        self.completing = Some((marker, next));
+        self.signal(signal, now, waker)
+    }
+
     /// All that belongs to the epoch has been passed on: the marker goes out first, then the snapshot is
     /// taken, so that alignment downstream does not wait for it.
-    fn complete(&mut self, marker: Marker, now: Now, waker: &Waker) -> Result<()> {
+    fn pass_marker(&mut self, marker: Marker, now: Now, waker: &Waker) -> Result<()> {
         kill_point::reach("before-marker");
         self.signal(Signal::Marker(marker), now, waker)?;
         kill_point::reach("after-marker");

@@ -18,7 +18,7 @@ use lotic_operators::key::Key;
 use lotic_operators::map::{Filter, FlatMap, Inspect, Map};
 use lotic_operators::watermark::AssignWatermark;
 use lotic_operators::{Instance, Operator, Rows, Timestamp};
-use piped::Piped;
+pub(crate) use piped::Piped;
 use std::time::Duration;
 
 /// An unbounded sequence of values of the user's own type.

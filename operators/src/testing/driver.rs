@@ -143,6 +143,7 @@ where
     }
 
     pub(super) fn snapshot(&mut self) -> Snapshot {
+        self.repeat(|operator, output| operator.end_epoch(output));
         self.operator.snapshot().expect("a snapshot")
     }
 

@@ -1,0 +1,158 @@
+//! Tables in and out: formats by name, with options by the names Spark gives them.
+//!
+//! A [`TableFormat`] is what `format("csv")` finds in the [`registry()`]: it reads a stream, reads a bounded
+//! table, writes, or some of these. A format is one folder or file here and one line in the registry.
+//!
+//! | room | what it holds |
+//! |---|---|
+//! | [`options`] | options, their checks and their documentation |
+//! | [`mod@format`] | file formats: bytes to rows and rows to bytes, one file at a time |
+//! | [`files`] | folders: listing, the stream of new files, bounded reads, the exactly-once sink |
+//! | `socket`, `console`, `rate`, `memory`, `blackhole` | the formats that are not files |
+
+pub mod files;
+pub mod format;
+pub mod options;
+mod registry;
+
+pub use options::{OptionSpec, Options};
+pub use registry::registry;
+
+use crate::error::{ConnectorError, Result};
+use crate::sink::SinkFactory;
+use crate::source::SourceFactory;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use lotic_operators::table::TableBatch;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// Which rows of the result a query writes in each epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OutputMode {
+    /// New rows, that never change again.
+    #[default]
+    Append,
+    /// Rows that are new or have changed.
+    Update,
+    /// All rows of the result, at the end of each epoch in which it has changed.
+    Complete,
+}
+
+/// What a bounded write does with what is already there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SaveMode {
+    /// Refuses if there is something.
+    #[default]
+    ErrorIfExists,
+    /// Adds to it.
+    Append,
+    /// Replaces it.
+    Overwrite,
+    /// Writes nothing if there is something.
+    Ignore,
+}
+
+/// What is to be read.
+#[derive(Debug, Clone, Default)]
+pub struct ReadRequest {
+    /// The options given, with `path` among them if there is one.
+    pub options: Options,
+    /// The schema given.
+    pub schema: Option<SchemaRef>,
+}
+
+/// What is to be written.
+#[derive(Debug, Clone)]
+pub struct WriteRequest {
+    /// The options given, with `path` among them if there is one.
+    pub options: Options,
+    /// The schema of the rows.
+    pub schema: SchemaRef,
+    /// Columns whose values become folders.
+    pub partition_by: Vec<String>,
+    /// Which rows come.
+    pub output_mode: OutputMode,
+    /// For a bounded write; `None` for a stream.
+    pub save_mode: Option<SaveMode>,
+}
+
+/// A format by name.
+pub trait TableFormat: Debug + Send + Sync {
+    /// What `format(...)` and `STORED AS` call it, in lower case.
+    fn name(&self) -> &'static str;
+
+    /// One sentence for the documentation.
+    fn summary(&self) -> &'static str;
+
+    /// The options it reads with.
+    fn read_options(&self) -> Vec<OptionSpec> {
+        Vec::new()
+    }
+
+    /// The options it writes with.
+    fn write_options(&self) -> Vec<OptionSpec> {
+        Vec::new()
+    }
+
+    /// An unbounded table. Checks the request, options included.
+    ///
+    /// # Errors
+    /// If the format cannot be read as a stream or the request is wrong: what, and what to do.
+    fn stream(&self, _request: &ReadRequest) -> Result<Arc<dyn StreamTable>> {
+        Err(ConnectorError::user(format!("format `{}` cannot be read as a stream", self.name())))
+    }
+
+    /// A bounded table. Checks the request, options included.
+    ///
+    /// # Errors
+    /// If the format cannot be read as a bounded table or the request is wrong.
+    fn bounded(&self, _request: &ReadRequest) -> Result<Arc<dyn BoundedTable>> {
+        Err(ConnectorError::user(format!(
+            "format `{}` cannot be read as a bounded table: read it as a stream with `read_stream`",
+            self.name()
+        )))
+    }
+
+    /// A sink. Checks the request, options included; touches nothing outside before the sink is started.
+    ///
+    /// # Errors
+    /// If the format cannot be written or the request is wrong.
+    fn sink(&self, _request: &WriteRequest) -> Result<Box<dyn SinkFactory<TableBatch>>> {
+        Err(ConnectorError::user(format!("format `{}` cannot be written", self.name())))
+    }
+}
+
+/// An unbounded table: makes sources. It is used for each query that reads it.
+pub trait StreamTable: Debug + Send + Sync {
+    /// The columns.
+    fn schema(&self) -> SchemaRef;
+
+    /// A source whose batches hold these columns, in this order; all of them if `None`.
+    ///
+    /// # Errors
+    /// If the source cannot be made.
+    fn source(&self, projection: Option<&[usize]>) -> Result<Box<dyn SourceFactory<TableBatch>>>;
+}
+
+/// Rows of one partition of a bounded table.
+pub type RowReader = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
+
+/// A bounded table. Reading it blocks: the engine reads each partition on a thread for it.
+pub trait BoundedTable: Debug + Send + Sync {
+    /// The columns.
+    fn schema(&self) -> SchemaRef;
+
+    /// The partitions as they are now; they may be read in parallel, each once or more often.
+    ///
+    /// # Errors
+    /// If the outside cannot be asked.
+    fn partitions(&self) -> Result<usize>;
+
+    /// The rows of a partition, in batches of at most about 8,192 rows, with these columns in this order; all
+    /// of them if `None`.
+    ///
+    /// # Errors
+    /// If the partition cannot be opened.
+    fn read(&self, partition: usize, projection: Option<&[usize]>) -> Result<RowReader>;
+}
