@@ -10,8 +10,10 @@
 //! | [`files`] | folders: listing, the stream of new files, bounded reads, the exactly-once sink |
 //! | `socket`, `console`, `rate`, `memory`, `blackhole` | the formats that are not files |
 
+pub mod blackhole;
 pub mod files;
 pub mod format;
+pub mod memory;
 pub mod options;
 mod registry;
 
@@ -155,4 +157,14 @@ pub trait BoundedTable: Debug + Send + Sync {
     /// # Errors
     /// If the partition cannot be opened.
     fn read(&self, partition: usize, projection: Option<&[usize]>) -> Result<RowReader>;
+}
+
+/// Refuses columns to be made folders of, for a format that has no folders.
+fn no_partitions(format: &str, request: &WriteRequest) -> Result<()> {
+    match request.partition_by.first() {
+        None => Ok(()),
+        Some(column) => Err(ConnectorError::user(format!(
+            "format `{format}` has no folders to be partitioned by `{column}`: leave `partition_by` out"
+        ))),
+    }
 }
