@@ -16,6 +16,7 @@ pub mod format;
 pub mod memory;
 pub mod options;
 mod registry;
+pub mod show;
 
 pub use options::{OptionSpec, Options};
 pub use registry::registry;
