@@ -12,7 +12,9 @@
 
 pub mod blackhole;
 mod columns;
+pub mod console;
 pub mod files;
+pub mod foreach;
 pub mod format;
 mod from_rows;
 pub mod memory;
