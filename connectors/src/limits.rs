@@ -21,6 +21,21 @@ pub const SOCKET_AHEAD_BYTES: usize = 4 << 20;
 pub const SOCKET_LINE_BYTES: usize = 1 << 20;
 /// How long a poll of a socket source waits for data.
 pub const SOCKET_POLL_WAIT: Duration = Duration::from_millis(50);
+/// Rows that are decoded at once from a columnar file (Parquet, ORC).
+#[cfg(any(feature = "orc", feature = "parquet"))]
+pub const COLUMNAR_READ_ROWS: usize = 8192;
+/// Rows that are encoded at once into a columnar file, before its writer looks at the memory it holds.
+#[cfg(any(feature = "orc", feature = "parquet"))]
+pub const COLUMNAR_WRITE_ROWS: usize = 1024;
+/// Bytes of rows that the writer of a columnar file may be told to hold.
+#[cfg(any(feature = "orc", feature = "parquet"))]
+pub const COLUMNAR_GROUP_BYTES: usize = 1 << 30;
+/// Bytes after which a Parquet writer ends a row group unless it is told otherwise.
+#[cfg(feature = "parquet")]
+pub const PARQUET_ROW_GROUP_BYTES: usize = 128 << 20;
+/// Bytes of rows after which an ORC writer ends a stripe unless it is told otherwise.
+#[cfg(feature = "orc")]
+pub const ORC_STRIPE_BYTES: usize = 64 << 20;
 
 const _: () = assert!(PUSH_ROWS >= 1, "a push that takes nothing can never make progress");
 const _: () = assert!(SOCKET_READ_BYTES <= SOCKET_AHEAD_BYTES, "one read must fit the read-ahead");

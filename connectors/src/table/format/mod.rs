@@ -1,5 +1,12 @@
 //! File formats: bytes to rows and rows to bytes, one file at a time.
 
+#[cfg(any(feature = "orc", feature = "parquet"))]
+mod columnar;
+#[cfg(feature = "orc")]
+pub mod orc;
+#[cfg(feature = "parquet")]
+pub mod parquet;
+
 use super::options::{OptionSpec, Options};
 use crate::error::Result;
 use arrow::array::RecordBatch;
