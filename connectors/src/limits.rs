@@ -36,6 +36,21 @@ pub const TEXT_DOCUMENT_BYTES: usize = 256 << 20;
 pub const JSON_DEPTH: usize = 128;
 /// Records of a file that are read to find its schema.
 pub const INFER_RECORDS: usize = 100_000;
+/// Rows that are decoded at once from a columnar file (Parquet, ORC).
+#[cfg(any(feature = "orc", feature = "parquet"))]
+pub const COLUMNAR_READ_ROWS: usize = 8192;
+/// Rows that are encoded at once into a columnar file, before its writer looks at the memory it holds.
+#[cfg(any(feature = "orc", feature = "parquet"))]
+pub const COLUMNAR_WRITE_ROWS: usize = 1024;
+/// Bytes of rows that the writer of a columnar file may be told to hold.
+#[cfg(any(feature = "orc", feature = "parquet"))]
+pub const COLUMNAR_GROUP_BYTES: usize = 1 << 30;
+/// Bytes after which a Parquet writer ends a row group unless it is told otherwise.
+#[cfg(feature = "parquet")]
+pub const PARQUET_ROW_GROUP_BYTES: usize = 128 << 20;
+/// Bytes of rows after which an ORC writer ends a stripe unless it is told otherwise.
+#[cfg(feature = "orc")]
+pub const ORC_STRIPE_BYTES: usize = 64 << 20;
 
 const _: () = assert!(TEXT_SHOWN_BYTES < TEXT_RECORD_BYTES && TEXT_RECORD_BYTES < TEXT_DOCUMENT_BYTES);
 // Arrow counts the bytes of a column of strings in 31 bits.

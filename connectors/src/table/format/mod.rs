@@ -8,6 +8,12 @@ mod malformed;
 mod pattern;
 pub mod text;
 mod times;
+#[cfg(any(feature = "orc", feature = "parquet"))]
+mod columnar;
+#[cfg(feature = "orc")]
+pub mod orc;
+#[cfg(feature = "parquet")]
+pub mod parquet;
 
 use super::options::{OptionSpec, Options};
 use crate::error::Result;
