@@ -13,6 +13,20 @@ pub const UNPACED_BATCH_ROWS: u64 = 1 << 20;
 pub const FILE_BUFFER_BYTES: usize = 64 * 1024;
 /// In-progress files of one epoch and instance that failed attempts may leave behind.
 pub const FILE_ATTEMPTS: u32 = 1000;
+/// Folders within folders that a listing descends into: deeper is taken for a loop of links.
+pub const FOLDER_DEPTH: usize = 64;
+/// Entries of a folder that a source of files looks at in one poll.
+pub const FOLDER_ENTRIES_PER_POLL: usize = 256;
+/// Files that a source of files opens or closes in one poll.
+pub const FILES_PER_POLL: usize = 16;
+/// Rows of a batch of a bounded read.
+pub const TABLE_BATCH_ROWS: usize = 8_192;
+/// Files from which the schema of a folder is inferred, the first by path.
+pub const INFERRED_FILES: usize = 16;
+/// Files that one instance of a file sink holds open.
+pub const SINK_OPEN_FILES: usize = 64;
+/// Bytes of a folder's or file's name: what common file systems take.
+pub const FILE_NAME_BYTES: usize = 255;
 /// Bytes a socket source asks the operating system for in one read.
 pub const SOCKET_READ_BYTES: usize = 64 * 1024;
 /// Bytes of complete lines a socket source reads ahead of the query to plan a micro-batch.
