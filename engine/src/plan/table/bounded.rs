@@ -100,11 +100,8 @@ impl SourceFactory<TableBatch> for BoundedPart {
     }
 
     fn create(&self, _instance: Instance) -> lotic_connectors::Result<Box<dyn Source<TableBatch>>> {
-        let part = BoundedPart {
-            tables: self.tables.clone(),
-            plan: self.plan.clone(),
-            name: self.name.clone(),
-        };
+        let part =
+            BoundedPart { tables: self.tables.clone(), plan: self.plan.clone(), name: self.name.clone() };
         Ok(Box::new(Reading { part, rows: None, next: 0, end: 0 }))
     }
 }

@@ -62,19 +62,18 @@ pub(super) fn per_batch(plan: LogicalPlan, options: &ConfigOptions) -> Result<Lo
 
 fn rewrite(expr: Expr, now: &Arc<ScalarUDF>) -> Transformed<Expr> {
     let Expr::ScalarFunction(function) = &expr else { return Transformed::no(expr) };
-    let call = || Expr::ScalarFunction(datafusion::logical_expr::expr::ScalarFunction::new_udf(
-        Arc::clone(now),
-        Vec::new(),
-    ));
+    let call = || {
+        Expr::ScalarFunction(datafusion::logical_expr::expr::ScalarFunction::new_udf(
+            Arc::clone(now),
+            Vec::new(),
+        ))
+    };
     match function.func.name() {
         "now" if function.func.signature().volatility != Volatility::Volatile => Transformed::yes(call()),
-        "current_date" => {
-            Transformed::yes(datafusion::logical_expr::cast(call(), DataType::Date32))
+        "current_date" => Transformed::yes(datafusion::logical_expr::cast(call(), DataType::Date32)),
+        "current_time" => {
+            Transformed::yes(datafusion::logical_expr::cast(call(), DataType::Time64(TimeUnit::Nanosecond)))
         }
-        "current_time" => Transformed::yes(datafusion::logical_expr::cast(
-            call(),
-            DataType::Time64(TimeUnit::Nanosecond),
-        )),
         _ => Transformed::no(expr),
     }
 }

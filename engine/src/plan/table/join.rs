@@ -68,14 +68,9 @@ impl Planner<'_> {
             null_aware: node.null_aware,
         };
         let input = self.part(stream, under)?;
-        // A stream of which no column is read has one all the same: see `scan`.
-        let input = match stream.schema().fields().len() {
-            0 => input,
-            _ => input.with_schema(stream.schema().inner())?,
-        };
-        let input = input.sealed(self);
+        let input = input.with_schema(stream.schema().inner())?.sealed(self);
         let emission = input.emission();
-        let (output, drop_first) = output_of(node, &input, stream_first);
+        let output = Arc::clone(node.schema.inner());
         let spec = JoinSpec {
             kind,
             on,
@@ -95,23 +90,8 @@ impl Planner<'_> {
             operator(table, &spec)
         });
         piped.describe(detail(node, kind, bounded), String::new());
-        let part = Part::new(piped, output, emission);
-        Ok(if drop_first { part.without_first(node.schema.inner()) } else { part })
+        Ok(Part::new(piped, output, emission))
     }
-}
-
-/// The columns of a join, and whether the first is one of the stream's that nobody reads.
-fn output_of(node: &Join, input: &Part, stream_first: bool) -> (SchemaRef, bool) {
-    let asked = node.schema.inner();
-    if !input.schema().fields().is_empty() && asked.fields().len() == fields_of(node) {
-        return (Arc::clone(asked), false);
-    }
-    let _ = stream_first;
-    (Arc::clone(asked), false)
-}
-
-fn fields_of(node: &Join) -> usize {
-    node.schema.fields().len()
 }
 
 fn operator(table: Held, spec: &JoinSpec) -> Result<Box<dyn Operator<TableBatch, TableBatch>>> {
@@ -164,8 +144,12 @@ fn detail(node: &Join, kind: JoinKind, bounded: &LogicalPlan) -> String {
         JoinKind::Semi => "rows with a match in",
         JoinKind::Anti => "rows without a match in",
     };
-    let on: Vec<Expr> =
-        node.on.iter().map(|(left, right)| left.clone().eq(right.clone())).chain(node.filter.clone()).collect();
+    let on: Vec<Expr> = node
+        .on
+        .iter()
+        .map(|(left, right)| left.clone().eq(right.clone()))
+        .chain(node.filter.clone())
+        .collect();
     let on = if on.is_empty() { "every row".to_owned() } else { listed(&on) };
     let columns = super::names(bounded.schema().as_arrow());
     format!("{kind} a bounded table ({columns}), read at each start, on {on}")

@@ -226,9 +226,9 @@ fn unsupported(plan: &LogicalPlan) -> Result<Emission> {
             "window functions (OVER ...) look at rows that may come later, so a stream cannot compute them: \
              use an aggregation with GROUP BY, or run the query over a bounded table",
         ),
-        LogicalPlan::RecursiveQuery(_) => refuse(
-            "a recursive query (WITH RECURSIVE) over a stream has no end: run it over a bounded table",
-        ),
+        LogicalPlan::RecursiveQuery(_) => {
+            refuse("a recursive query (WITH RECURSIVE) over a stream has no end: run it over a bounded table")
+        }
         LogicalPlan::Unnest(_) => refuse(
             "UNNEST is not supported over a stream yet: use functions over the list itself, such as \
              `array_element`, or run the query over a bounded table",

@@ -135,6 +135,7 @@ impl Planner<'_> {
                 Ok(part.filter(predicate, &node.predicate))
             }
             LogicalPlan::Union(node) => self.union(node, under),
+            LogicalPlan::Join(node) => self.join(node, under),
 
             LogicalPlan::Aggregate(node) => self.aggregate(node, under),
             LogicalPlan::Limit(node) => self.limit(node, under),
@@ -213,8 +214,7 @@ fn names(schema: &Schema) -> String {
 
 /// The columns of a schema by name and type.
 fn typed(schema: &Schema) -> String {
-    let column = |field: &Arc<datafusion::arrow::datatypes::Field>| {
-        format!("{} {}", field.name(), field.data_type())
-    };
+    let column =
+        |field: &Arc<datafusion::arrow::datatypes::Field>| format!("{} {}", field.name(), field.data_type());
     schema.fields().iter().map(column).collect::<Vec<_>>().join(", ")
 }

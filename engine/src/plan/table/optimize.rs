@@ -64,8 +64,8 @@ pub(super) fn optimize(tables: &Tables, plan: &LogicalPlan) -> Result<LogicalPla
     let plan = clock::per_batch(plan.clone(), &options).map_err(wrong)?;
     let plan = state.analyzer().execute_and_check(plan, &options, |_, _| {}).map_err(wrong)?;
     let plan = read_values(tables, plan)?;
-    let context = OptimizerContext::new_with_config_options(Arc::new(options))
-        .without_query_execution_start_time();
+    let context =
+        OptimizerContext::new_with_config_options(Arc::new(options)).without_query_execution_start_time();
     Optimizer::with_rules(rules()).optimize(plan, &context, |_, _| {}).map_err(wrong)
 }
 

@@ -1,7 +1,7 @@
 //! A part of the dataflow under construction. Stateless steps are collected and become one operator.
 
-use super::legal::Emission;
 use super::Planner;
+use super::legal::Emission;
 use crate::error::{Error, Result};
 use crate::stream::Piped;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
@@ -50,7 +50,8 @@ impl Part {
         self
     }
 
-    /// Keeps these columns. None at all would lose the rows: then everything is kept.
+    /// Keeps these columns, or all if there are none: rows without columns are only made where a schema asks
+    /// for them.
     pub(super) fn project(
         mut self,
         columns: Vec<Arc<dyn PhysicalExpr>>,
@@ -60,43 +61,46 @@ impl Part {
         if columns.is_empty() {
             return self;
         }
-        let names = schema.fields().iter().map(|field| field.name().clone());
-        let columns = columns.into_iter().zip(names).collect();
-        self.steps.push(Step::Project { columns, schema: Arc::clone(schema) });
         self.shown.push(("project", shown));
-        self.schema = Arc::clone(schema);
+        self.make(columns, schema);
         self
     }
 
-    /// The same columns under the names of another schema.
+    fn make(&mut self, columns: Vec<Arc<dyn PhysicalExpr>>, schema: &SchemaRef) {
+        let names = schema.fields().iter().map(|field| field.name().clone());
+        let columns = columns.into_iter().zip(names).collect();
+        self.steps.push(Step::Project { columns, schema: Arc::clone(schema) });
+        self.schema = Arc::clone(schema);
+    }
+
+    /// The same columns under the names of another schema; without a column, rows that have none.
     ///
     /// # Errors
     /// If the types differ.
-    pub(super) fn with_schema(self, schema: &SchemaRef) -> Result<Part> {
+    pub(super) fn with_schema(mut self, schema: &SchemaRef) -> Result<Part> {
         if &self.schema == schema {
             return Ok(self);
         }
         let types = |schema: &Schema| {
             schema.fields().iter().map(|field| field.data_type().clone()).collect::<Vec<_>>()
         };
-        if types(&self.schema) != types(schema) {
+        if !schema.fields().is_empty() && types(&self.schema) != types(schema) {
             return Err(Error::internal(format!(
                 "a plan with columns ({}) was to have ({})",
                 super::typed(&self.schema),
                 super::typed(schema)
             )));
         }
-        let columns = self.schema.fields().iter().enumerate();
+        let columns = self.schema.fields().iter().zip(schema.fields()).enumerate();
+        let renamed = columns.clone().any(|(_, (ours, theirs))| ours.name() != theirs.name());
         let columns = columns
-            .map(|(at, field)| Arc::new(Column::new(field.name(), at)) as Arc<dyn PhysicalExpr>)
+            .map(|(at, (field, _))| Arc::new(Column::new(field.name(), at)) as Arc<dyn PhysicalExpr>)
             .collect();
-        let renamed = self.schema.fields().iter().zip(schema.fields()).any(|(a, b)| a.name() != b.name());
-        let mut part = self.project(columns, schema, super::names(schema));
-        if !renamed {
-            // Only what may be null differs: not worth a line.
-            part.shown.pop();
+        if renamed {
+            self.shown.push(("project", super::names(schema)));
         }
-        Ok(part)
+        self.make(columns, schema);
+        Ok(self)
     }
 
     /// Makes one operator of the pending steps.

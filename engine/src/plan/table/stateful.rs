@@ -5,6 +5,7 @@ use super::part::Part;
 use super::{Planner, listed, typed, wrong};
 use crate::error::{Error, Result};
 use crate::plan::graph::PartitionFactory;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::logical_plan::{Aggregate, FetchType, Limit, SkipType, Sort};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -32,14 +33,15 @@ impl Planner<'_> {
         let partition = partition.transpose()?.map(|make| Arc::new(make) as PartitionFactory<TableBatch>);
         let grouping = Grouping {
             keys,
-            calls: self.calls(node)?,
+            aggregates: self.calls(node, input.schema())?,
             input: Arc::clone(input.schema()),
             output: Arc::clone(node.schema.inner()),
+            emit,
         };
         let schema = Arc::clone(node.schema.inner());
         let kind = if distinct { "distinct" } else { "aggregate" };
-        let piped = input.into_piped().try_operator(kind, false, partition, move |instance| {
-            Ok(Box::new(GroupedAggregate::new(grouping.clone(), emit, instance)?) as _)
+        let piped = input.into_piped().try_operator(kind, false, partition, move |_| {
+            Ok(Box::new(GroupedAggregate::new(&grouping)?) as _)
         });
         piped.set_uid(&self.name(kind));
         piped.set_parallelism(instances);
@@ -48,7 +50,7 @@ impl Planner<'_> {
         Ok(Part::new(piped.keeping_order(order), schema, emission))
     }
 
-    fn calls(&self, node: &Aggregate) -> Result<Vec<AggregateCall>> {
+    fn calls(&self, node: &Aggregate, input: &SchemaRef) -> Result<Vec<AggregateCall>> {
         let logical = node.input.schema();
         let context = PhysicalPlanningContext::default();
         let lower = |expr: &Expr| {
@@ -61,7 +63,7 @@ impl Planner<'_> {
                     .with_name(name)
                     .build()
                     .map_err(wrong)?;
-            Ok(AggregateCall { function: built.aggregate, filter: built.filter })
+            Ok(AggregateCall { function: built.aggregate, filter: built.filter, input: Arc::clone(input) })
         };
         node.aggr_expr.iter().map(lower).collect()
     }
@@ -106,13 +108,12 @@ impl Planner<'_> {
             (a, b) => a.or(b),
         };
         let context = PhysicalPlanningContext::default();
-        let order =
-            create_physical_sort_exprs(&node.expr, node.input.schema(), &self.properties, &context)
-                .map_err(wrong)?;
+        let order = create_physical_sort_exprs(&node.expr, node.input.schema(), &self.properties, &context)
+            .map_err(wrong)?;
         let (emission, schema) = (input.emission(), Arc::clone(input.schema()));
-        let piped = input.into_piped().operator("sort", true, None, move |_| {
-            Box::new(SortEpoch::new(order.clone(), fetch))
-        });
+        let piped = input
+            .into_piped()
+            .operator("sort", true, None, move |_| Box::new(SortEpoch::new(order.clone(), fetch)));
         piped.set_uid(&self.name("sort"));
         piped.set_parallelism(1);
         let by = node.expr.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -132,10 +133,7 @@ fn detail(node: &Aggregate, distinct: bool) -> String {
     if distinct {
         return format!("rows by {} -> {columns}", listed(&node.group_expr));
     }
-    let by = if node.group_expr.is_empty() {
-        String::new()
-    } else {
-        format!(" by {}", listed(&node.group_expr))
-    };
+    let by =
+        if node.group_expr.is_empty() { String::new() } else { format!(" by {}", listed(&node.group_expr)) };
     format!("{}{by} -> {columns}", listed(&node.aggr_expr))
 }
