@@ -66,7 +66,8 @@ impl Native {
     pub(super) fn update(&self, cells: &mut [Cell], groups: &[u32], rows: &RecordBatch) -> Result<()> {
         let mut valid = match &self.filter {
             Some(filter) => {
-                let mask = prep_null_mask_filter(&condition(filter.as_ref(), rows)?);
+                let mask = condition(filter.as_ref(), rows)?;
+                let mask = if mask.null_count() > 0 { prep_null_mask_filter(&mask) } else { mask };
                 Some(NullBuffer::new(mask.values().clone()))
             }
             None => None,
