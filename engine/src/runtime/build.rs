@@ -19,7 +19,7 @@ use crate::checkpoint::record::Image;
 use crate::checkpoint::writer::Job;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::limits::{CHANNEL_ITEMS, CHANNEL_ROWS};
+use crate::limits::{CHANNEL_BATCHES, CHANNEL_ITEMS};
 use crate::plan::graph::{EdgeId, NodeBuilder, NodeId, Outputs, PartitionFactory};
 use crate::plan::physical::{EdgeKind, PhysicalPlan, PlannedNode};
 use actix::Actor;
@@ -108,7 +108,7 @@ impl<'a> BuildContext<'a> {
                 if forward && upstream != instance.index {
                     continue;
                 }
-                let (sender, receiver) = channel::<B>(CHANNEL_ROWS, CHANNEL_ITEMS);
+                let (sender, receiver) = channel::<B>(CHANNEL_BATCHES * B::ROWS_AT_ONCE, CHANNEL_ITEMS);
                 self.senders.insert((incoming.edge, upstream, instance.index), Box::new(sender));
                 receivers.push(receiver);
                 other_thread |= self.worker(upstream) != self.worker(instance.index);
