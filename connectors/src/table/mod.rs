@@ -11,11 +11,18 @@
 //! | `socket`, `console`, `rate`, `memory`, `blackhole` | the formats that are not files |
 
 pub mod blackhole;
+mod columns;
+pub mod console;
 pub mod files;
+pub mod foreach;
 pub mod format;
+mod from_rows;
 pub mod memory;
 pub mod options;
+pub mod rate;
 mod registry;
+pub mod show;
+pub mod socket;
 
 pub use options::{OptionSpec, Options};
 pub use registry::registry;
