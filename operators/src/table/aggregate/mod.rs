@@ -14,7 +14,7 @@ use super::expression::{arrow_failed_to, as_type, failed};
 use super::keys::{KeyBytes, KeyEncoder, hash_bytes};
 use crate::batch::Batch;
 use crate::error::{OperatorError, Result};
-use crate::limits::OUTPUT_ROWS;
+use crate::limits::TABLE_ROWS_AT_ONCE;
 use crate::operator::{Operator, Progress};
 use crate::output::Output;
 use crate::snapshot::{Restore, Snapshot, TableSnapshot};
@@ -253,7 +253,7 @@ impl GroupedAggregate {
 
     /// Emits a slice of all groups.
     fn emit_all(&mut self, output: &mut Output<TableBatch>) -> Result<Progress> {
-        let most = output.room().clamp(1, OUTPUT_ROWS);
+        let most = output.room().clamp(1, TABLE_ROWS_AT_ONCE);
         let end = self.state.slots_end();
         let mut slots = Vec::with_capacity(most);
         while slots.len() < most && self.next_slot < end {
