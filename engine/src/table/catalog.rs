@@ -106,10 +106,15 @@ impl ExternalTable {
         })
     }
 
+    /// Whether the format could write it. Without columns that is a guess: a format that has options for
+    /// reading and none for writing does not write.
     fn can_be_written(&self) -> bool {
+        let Some(schema) = &self.schema else {
+            return !self.format.write_options().is_empty() || self.format.read_options().is_empty();
+        };
         let request = WriteRequest {
             options: self.write_options(),
-            schema: self.schema.clone().unwrap_or_else(|| Arc::new(Schema::empty())),
+            schema: Arc::clone(schema),
             partition_by: self.partition_by.clone(),
             output_mode: OutputMode::Append,
             save_mode: (!self.unbounded).then_some(SaveMode::Append),
@@ -186,6 +191,20 @@ impl TableContext {
         self.datafusion.deregister_table(name.clone())?;
         self.datafusion.register_table(name, provider)?;
         Ok(())
+    }
+
+    /// Why one of these tables cannot be read and has no columns, if that is so.
+    pub(crate) fn unread_reason(&self, names: &[TableReference]) -> Option<Error> {
+        let tables: Vec<ExternalTable> = {
+            let catalog = self.catalog();
+            let unread =
+                names.iter().filter(|name| catalog.unread.iter().any(|unread| unread == name.table()));
+            unread.filter_map(|name| catalog.get(name.table()).cloned()).collect()
+        };
+        tables.iter().filter(|table| table.schema.is_none()).find_map(|table| {
+            let error = table.provider().err()?;
+            Some(Error::user(format!("table `{}` cannot be read: {error}", table.name)))
+        })
     }
 
     /// Looks again at tables that could not be read before: by now something may have been written there.

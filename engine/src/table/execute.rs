@@ -87,7 +87,10 @@ fn plan_of(session: &Session, statement: Parsed) -> Result<LogicalPlan> {
     let tables = session.tables()?;
     tables.refresh()?;
     let state = tables.state();
-    tables.wait(async move { state.statement_to_plan(statement).await })
+    let names = state.resolve_table_references(&statement)?;
+    let planned = tables.wait(async move { state.statement_to_plan(statement).await });
+    // A table without columns is the reason for whatever else is said.
+    planned.map_err(|error| tables.unread_reason(&names).unwrap_or(error))
 }
 
 fn run_plan(session: &Session, plan: LogicalPlan, options: &RunOptions) -> Result<StatementResult> {
