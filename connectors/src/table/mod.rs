@@ -25,7 +25,7 @@ pub mod show;
 pub mod socket;
 
 pub use options::{OptionSpec, Options};
-pub use registry::registry;
+pub use registry::{Registry, registry};
 
 use crate::error::{ConnectorError, Result};
 use crate::sink::SinkFactory;
