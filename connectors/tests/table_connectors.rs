@@ -170,7 +170,7 @@ fn in_micro_batch_mode_each_epoch_with_rows_is_one_table() {
 fn in_continuous_mode_rows_are_printed_as_they_come_under_one_header() {
     let watch = ModeWatch::default();
     let (screen, mut sink) = printing(OutputMode::Append, Show::default().rows(3), &watch);
-    let mut print = |sink: &mut Box<dyn Sink<TableBatch>>, values: &[i64]| {
+    let print = |sink: &mut Box<dyn Sink<TableBatch>>, values: &[i64]| {
         sink.write(&mut numbers(values.iter().copied()).into(), Waker::noop()).unwrap();
         screen.take()
     };
@@ -291,7 +291,7 @@ fn a_batch_function_sees_the_same_number_and_rows_after_a_crash() {
     (0..5).for_each(|first| table.add(numbers(first * 4..first * 4 + 4)).unwrap());
     // The first life plans two batches, and dies after the function has returned from the second.
     let mut plans = Vec::new();
-    let mut run = |epoch: u64, from: &Offsets, until: &Offsets| {
+    let run = |epoch: u64, from: &Offsets, until: &Offsets| {
         let mut source = source_at(&table, from);
         let mut sink = factory.create(Instance::ONLY).unwrap();
         sink.start(Epoch(epoch)).unwrap();

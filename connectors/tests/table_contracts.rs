@@ -64,7 +64,8 @@ fn socket() {
     let lines = || {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port().to_string();
-        thread::spawn(move || listener.accept().unwrap().0.write_all(text).unwrap());
+        let answer = move || listener.accept().unwrap().0.write_all(text).unwrap();
+        thread::Builder::new().spawn(answer).unwrap();
         LastColumn::<String> {
             table: stream("socket", &[("host", "127.0.0.1"), ("port", &port)]),
             key: |column, row| column.as_string::<i32>().value(row).to_owned(),
