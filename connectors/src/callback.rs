@@ -47,7 +47,7 @@ impl<E: fmt::Display> Outcome for Result<(), E> {
 }
 
 #[cold]
-fn failed(name: &str, error: &str) -> ConnectorError {
+pub(crate) fn failed(name: &str, error: &str) -> ConnectorError {
     ConnectorError::user(format!("the function of sink `{name}` failed: {error}"))
 }
 

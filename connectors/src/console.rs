@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 type Format<T> = fn(&T, &mut String) -> fmt::Result;
-type Output = Arc<Mutex<dyn Write + Send>>;
+pub(crate) type Output = Arc<Mutex<dyn Write + Send>>;
 
 /// A sink that prints rows, one a line, as they come.
 ///
@@ -152,20 +152,25 @@ impl<T> Printer<T> {
     }
 
     fn print(&mut self) -> Result<()> {
-        let printed = match &self.console.output {
-            None => print_to(&mut io::stdout().lock(), &self.text),
-            Some(output) => print_to(&mut *output.lock().unwrap_or_else(PoisonError::into_inner), &self.text),
-        };
+        let printed = print(&self.console.name, self.console.output.as_ref(), &self.text);
         self.text.clear();
-        printed.map_err(|cause| {
-            let name = &self.console.name;
-            if cause.kind() == ErrorKind::BrokenPipe {
-                let message = format!("sink `{name}` cannot print: its reader closed the pipe");
-                return ConnectorError::external(message, cause);
-            }
-            ConnectorError::external(format!("sink `{name}` cannot print"), cause)
-        })
+        printed
     }
+}
+
+/// Prints to an output, or the standard output, and flushes it.
+pub(crate) fn print(sink: &str, output: Option<&Output>, text: &str) -> Result<()> {
+    let printed = match output {
+        None => print_to(&mut io::stdout().lock(), text),
+        Some(output) => print_to(&mut *output.lock().unwrap_or_else(PoisonError::into_inner), text),
+    };
+    printed.map_err(|cause| {
+        if cause.kind() == ErrorKind::BrokenPipe {
+            let message = format!("sink `{sink}` cannot print: its reader closed the pipe");
+            return ConnectorError::external(message, cause);
+        }
+        ConnectorError::external(format!("sink `{sink}` cannot print"), cause)
+    })
 }
 
 fn print_to(output: &mut dyn Write, text: &str) -> io::Result<()> {

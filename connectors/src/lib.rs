@@ -69,6 +69,6 @@ pub use ingress::{Ingress, IngressSource};
 pub use memory::{MemorySink, MemorySource, MemoryStream};
 pub use offsets::Offsets;
 pub use rate::{RateRow, RateSource};
-pub use sink::{Committer, Delivery, Prepare, Sink, SinkFactory, SinkTraits};
+pub use sink::{Committer, Delivery, ModeWatch, Prepare, Sink, SinkFactory, SinkTraits};
 pub use socket::{SocketSource, TimedLine};
 pub use source::{PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits};

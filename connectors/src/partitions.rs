@@ -60,6 +60,13 @@ impl Partitions {
         }
     }
 
+    /// The partition and its next row, if there is only one.
+    #[cfg(feature = "table")]
+    pub(crate) fn single(&self) -> Option<(usize, u64)> {
+        let [only] = self.parts.as_slice() else { return None };
+        Some((only.number, only.next))
+    }
+
     /// Whether nothing is left of a plan.
     pub(crate) fn reached(&self, until: &Offsets) -> bool {
         self.parts.iter().all(|part| part.next >= planned(part, Some(until)))

@@ -41,6 +41,7 @@ pub struct RateRow {
 pub struct RateSource {
     name: String,
     rows_per_second: u64,
+    ramp_up: Duration,
     partitions: usize,
     limit: u64,
     origin: Instant,
@@ -51,13 +52,27 @@ impl RateSource {
     #[must_use]
     pub fn new(rows_per_second: u64) -> Self {
         let origin = Instant::now();
-        RateSource { name: "rate".to_owned(), rows_per_second, partitions: 1, limit: u64::MAX, origin }
+        RateSource {
+            name: "rate".to_owned(),
+            rows_per_second,
+            ramp_up: Duration::ZERO,
+            partitions: 1,
+            limit: u64::MAX,
+            origin,
+        }
     }
 
     /// What to call the source in errors, metrics and `explain`.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
+        self
+    }
+
+    /// Lets the rate rise evenly from 0 over this long, at each start. Of no effect if the rate is 0.
+    #[must_use]
+    pub fn ramp_up(mut self, time: Duration) -> Self {
+        self.ramp_up = time;
         self
     }
 
@@ -104,7 +119,7 @@ impl SourceFactory<Rows<RateRow>> for RateSource {
     fn create(&self, instance: Instance) -> Result<Box<dyn Source<Rows<RateRow>>>> {
         Ok(Box::new(Generator {
             partitions: Partitions::of(instance, self.partitions),
-            schedule: Schedule::new(self.rows_per_second, 0, self.origin, self.origin),
+            schedule: Schedule::new(self, 0, self.origin),
             rate: self.clone(),
         }))
     }
@@ -114,6 +129,8 @@ impl SourceFactory<Rows<RateRow>> for RateSource {
 #[derive(Debug)]
 struct Schedule {
     rows_per_second: u128,
+    /// How long the rate rises.
+    ramp_ns: u128,
     /// The row due at the start.
     first_row: u64,
     start: Instant,
@@ -123,12 +140,13 @@ struct Schedule {
 }
 
 impl Schedule {
-    fn new(rows_per_second: u64, first_row: u64, start: Instant, origin: Instant) -> Self {
+    fn new(rate: &RateSource, first_row: u64, start: Instant) -> Self {
         Schedule {
-            rows_per_second: u128::from(rows_per_second),
+            rows_per_second: u128::from(rate.rows_per_second),
+            ramp_ns: rate.ramp_up.as_nanos(),
             first_row,
             start,
-            start_ns: nanos(start.saturating_duration_since(origin)),
+            start_ns: nanos(start.saturating_duration_since(rate.origin)),
             start_time: wall_clock(),
         }
     }
@@ -139,14 +157,29 @@ impl Schedule {
             return u64::MAX;
         }
         let elapsed = now.saturating_duration_since(self.start).as_nanos();
-        let rows = elapsed.saturating_mul(self.rows_per_second) / NANOS;
+        // The area under the rate: a triangle while it rises, then a rectangle beside it.
+        let rows = if elapsed < self.ramp_ns {
+            let area = elapsed.saturating_mul(elapsed).saturating_mul(self.rows_per_second);
+            area / self.ramp_ns.saturating_mul(2 * NANOS)
+        } else {
+            (2 * elapsed - self.ramp_ns).saturating_mul(self.rows_per_second) / (2 * NANOS)
+        };
         self.first_row.saturating_add(u64::try_from(rows).unwrap_or(u64::MAX)).saturating_add(1)
     }
 
     /// From the start to the time at which a row is due.
     fn delay_ns(&self, row: u64) -> u64 {
         let rows = u128::from(row.saturating_sub(self.first_row));
-        u64::try_from((rows * NANOS).div_ceil(self.rows_per_second)).unwrap_or(u64::MAX)
+        let ramp_rows = self.ramp_ns.saturating_mul(self.rows_per_second) / (2 * NANOS);
+        let delay = if rows <= ramp_rows && self.ramp_ns > 0 {
+            let square = (2 * NANOS * rows).saturating_mul(self.ramp_ns).div_ceil(self.rows_per_second);
+            let root = square.isqrt();
+            if root * root < square { root + 1 } else { root }
+        } else {
+            let twice = 2 * NANOS * rows + self.ramp_ns.saturating_mul(self.rows_per_second);
+            twice.div_ceil(2 * self.rows_per_second)
+        };
+        u64::try_from(delay).unwrap_or(u64::MAX)
     }
 
     fn row(&self, value: u64, now_ns: u64) -> RateRow {
@@ -190,7 +223,7 @@ impl Source<Rows<RateRow>> for Generator {
         let next = |partition: usize| from.get(&partition.to_string()).unwrap_or(0);
         let rows = (0..self.rate.partitions).map(|partition| self.rate.row_of(partition, next(partition)));
         let first_row = rows.min().unwrap_or(0);
-        self.schedule = Schedule::new(self.rate.rows_per_second, first_row, Instant::now(), self.rate.origin);
+        self.schedule = Schedule::new(&self.rate, first_row, Instant::now());
         Ok(())
     }
 
@@ -228,5 +261,38 @@ impl Source<Rows<RateRow>> for Generator {
         let unpaced = self.rate.rows_per_second == 0;
         let max_rows = if unpaced { max_rows.min(UNPACED_BATCH_ROWS) } else { max_rows };
         Ok(self.partitions.plan(max_rows))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_row_is_due_at_its_time_and_not_before(
+            rows_per_second in 1u64..2_000_000,
+            ramp_ms in prop_oneof![Just(0u64), 1u64..100_000],
+            row in 0u64..10_000_000,
+            first_row in 0u64..1000,
+        ) {
+            let rate = RateSource::new(rows_per_second).ramp_up(Duration::from_millis(ramp_ms));
+            let schedule = Schedule::new(&rate, first_row, rate.origin);
+            let row = first_row + row;
+            let delay = schedule.delay_ns(row);
+            prop_assert!(schedule.due(rate.origin + Duration::from_nanos(delay)) > row);
+            if let Some(before) = delay.checked_sub(1) {
+                prop_assert!(schedule.due(rate.origin + Duration::from_nanos(before)) <= row);
+            }
+        }
+    }
+
+    #[test]
+    fn half_of_the_rows_come_while_the_rate_rises() {
+        let rate = RateSource::new(100).ramp_up(Duration::from_secs(2));
+        let schedule = Schedule::new(&rate, 0, rate.origin);
+        let due = |millis| schedule.due(rate.origin + Duration::from_millis(millis)) - 1;
+        assert_eq!([due(0), due(1000), due(2000), due(3000)], [0, 25, 100, 200]);
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::error::Result;
 use lotic_operators::{Batch, Epoch, Instance};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
 /// What a reader of the sink's output sees after crashes.
@@ -30,6 +32,23 @@ pub struct SinkTraits {
 /// returns the handle, all that a later commit needs, also in another process.
 pub type Prepare = Box<dyn FnOnce() -> Result<Vec<u8>> + Send>;
 
+/// Says in which mode a query runs, which may change at the end of any epoch; continuous until it is set.
+/// Clones say the same.
+#[derive(Debug, Clone, Default)]
+pub struct ModeWatch(Arc<AtomicBool>);
+
+impl ModeWatch {
+    /// Whether the rows that come now belong to a micro-batch.
+    pub fn is_micro_batch(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// For the runtime: says whether the rows that come from now on belong to a micro-batch.
+    pub fn set_micro_batch(&self, micro_batch: bool) {
+        self.0.store(micro_batch, Ordering::Release);
+    }
+}
+
 /// One instance of a sink.
 ///
 /// # Calls
@@ -41,6 +60,10 @@ pub trait Sink<B: Batch>: Send {
     /// # Errors
     /// If the outside cannot be reached.
     fn start(&mut self, epoch: Epoch) -> Result<()>;
+
+    /// Gives the sink what says the mode, before it is started: for a sink that shows rows in another way in
+    /// micro-batch mode.
+    fn watch(&mut self, _mode: &ModeWatch) {}
 
     /// Consumes rows from the front of `batch`. A sink that cannot take more leaves the rest in place and
     /// has `waker` woken when it can; it does not block.

@@ -2,17 +2,12 @@
 
 use std::time::Duration;
 
-/// Rows that a channel holds before its producer waits.
-pub const CHANNEL_ROWS: usize = 8 * 1024;
+/// How many times the rows handled at once a channel holds before its producer waits.
+pub const CHANNEL_BATCHES: usize = 8;
 /// Items that a channel holds before its producer waits.
 pub const CHANNEL_ITEMS: usize = 1024;
-/// Rows that a source returns from one poll.
-pub const POLL_ROWS: usize = 1024;
 /// Items that an actor handles before it yields to its mailbox and its neighbours.
 pub const ITEMS_PER_TURN: usize = 64;
-/// Rows that an actor handles before it yields: few, so that they are still in the processor's cache when the
-/// next actor takes them.
-pub const ROWS_PER_TURN: usize = 1024;
 /// Epochs that may be open at a time.
 pub const EPOCHS_IN_FLIGHT: usize = 4;
 /// Control messages that an actor's mailbox holds.
@@ -32,7 +27,7 @@ pub const IDLE_BACKOFF: Duration = Duration::from_millis(10);
 /// Worker threads of a session.
 pub const WORKERS: usize = 64;
 
-const _: () = assert!(POLL_ROWS <= CHANNEL_ROWS, "one poll must fit an empty channel");
+const _: () = assert!(CHANNEL_BATCHES >= 1, "one poll must fit an empty channel");
 const _: () = assert!(ITEMS_PER_TURN <= CHANNEL_ITEMS, "a turn drains no more than a channel holds");
 const _: () = assert!(EPOCHS_IN_FLIGHT >= 1, "an engine without epochs cannot commit");
 /// Shortest time between two progress reports.

@@ -1,5 +1,6 @@
 //! The batch: the rows that travel together in a channel.
 
+use crate::limits::ROWS_AT_ONCE;
 use std::fmt;
 
 /// Rows that travel together: [`Rows`] in the typed door, an Arrow record batch for tables.
@@ -9,6 +10,11 @@ use std::fmt;
 pub trait Batch: Send + 'static {
     /// Where an operator collects rows until they are sealed into a batch.
     type Builder: Default + Send;
+
+    /// Rows that one poll returns, an output takes and an actor handles in one turn, at most: few, so that
+    /// they are still in the processor's cache when the next operator takes them, and enough to spread the
+    /// cost of a batch.
+    const ROWS_AT_ONCE: usize = ROWS_AT_ONCE;
 
     /// Rows not yet consumed.
     fn rows(&self) -> usize;

@@ -11,8 +11,11 @@ pub const PAGE_ENTRIES: usize = 64;
 /// Parts of the hash index of a state table. One part grows at a time, which bounds the pause of growing.
 pub const INDEX_SHARDS: usize = 64;
 
-/// Rows an output takes before it refuses more. An operator may exceed it by what one row produces.
-pub const OUTPUT_ROWS: usize = 1024;
+/// Rows handled at once, unless the kind of batch says otherwise. An operator's output may exceed it by what
+/// one row produces.
+pub const ROWS_AT_ONCE: usize = 1024;
+/// Rows of a table handled at once: what columnar evaluation is fast at, and within the budget of a call.
+pub const TABLE_ROWS_AT_ONCE: usize = 8 * 1024;
 
 /// Results an operator emits from one watermark or timer call before it yields, so that markers and
 /// records are not held up by thousands of windows closing together.
@@ -30,4 +33,4 @@ const _: () = assert!(
     INDEX_SHARDS.trailing_zeros() + u32::BITS <= u64::BITS - KEY_GROUPS.trailing_zeros(),
     "the index uses no bit of a hash that chooses the key group"
 );
-const _: () = assert!(OUTPUT_ROWS >= 1, "an output that takes nothing can never make progress");
+const _: () = assert!(ROWS_AT_ONCE >= 1, "an output that takes nothing can never make progress");

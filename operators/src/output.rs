@@ -1,7 +1,6 @@
 //! Where an operator puts its results, and what it knows of time.
 
 use crate::batch::{Batch, Rows};
-use crate::limits::OUTPUT_ROWS;
 use crate::time::Timestamp;
 use std::collections::VecDeque;
 
@@ -32,7 +31,7 @@ pub struct Output<B: Batch> {
 
 impl<B: Batch> Default for Output<B> {
     fn default() -> Self {
-        Output::with_limit(OUTPUT_ROWS)
+        Output::with_limit(B::ROWS_AT_ONCE)
     }
 }
 

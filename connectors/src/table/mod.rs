@@ -10,10 +10,19 @@
 //! | [`files`] | folders: listing, the stream of new files, bounded reads, the exactly-once sink |
 //! | `socket`, `console`, `rate`, `memory`, `blackhole` | the formats that are not files |
 
+pub mod blackhole;
+mod columns;
+pub mod console;
 pub mod files;
+pub mod foreach;
 pub mod format;
+mod from_rows;
+pub mod memory;
 pub mod options;
+pub mod rate;
 mod registry;
+pub mod show;
+pub mod socket;
 
 pub use options::{OptionSpec, Options};
 pub use registry::registry;
@@ -155,4 +164,14 @@ pub trait BoundedTable: Debug + Send + Sync {
     /// # Errors
     /// If the partition cannot be opened.
     fn read(&self, partition: usize, projection: Option<&[usize]>) -> Result<RowReader>;
+}
+
+/// Refuses columns to be made folders of, for a format that has no folders.
+fn no_partitions(format: &str, request: &WriteRequest) -> Result<()> {
+    match request.partition_by.first() {
+        None => Ok(()),
+        Some(column) => Err(ConnectorError::user(format!(
+            "format `{format}` has no folders to be partitioned by `{column}`: leave `partition_by` out"
+        ))),
+    }
 }

@@ -2,7 +2,6 @@
 
 use super::threads;
 use crate::error::Error;
-use crate::limits::POLL_ROWS;
 use atomic_waker::AtomicWaker;
 use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
 use lotic_connectors::{ConnectorError, Offsets, PollRequest, Polled, Result, Source};
@@ -150,7 +149,7 @@ fn read<B: Batch>(
     stop: &AtomicBool,
 ) {
     while !stop.load(Ordering::Acquire) {
-        let request = PollRequest { max_rows: POLL_ROWS, until: None, waker: Waker::noop() };
+        let request = PollRequest { max_rows: B::ROWS_AT_ONCE, until: None, waker: Waker::noop() };
         let found = match Error::catch(|| Ok(source.poll(request))) {
             Ok(Ok(Polled::Batch(batch))) => Found::Batch(batch, source.offsets()),
             Ok(Ok(Polled::Finished)) => Found::Finished,

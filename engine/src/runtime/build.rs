@@ -19,7 +19,7 @@ use crate::checkpoint::record::Image;
 use crate::checkpoint::writer::Job;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::limits::{CHANNEL_ITEMS, CHANNEL_ROWS};
+use crate::limits::{CHANNEL_BATCHES, CHANNEL_ITEMS};
 use crate::plan::graph::{EdgeId, NodeBuilder, NodeId, Outputs, PartitionFactory};
 use crate::plan::physical::{EdgeKind, PhysicalPlan, PlannedNode};
 use actix::Actor;
@@ -108,7 +108,7 @@ impl<'a> BuildContext<'a> {
                 if forward && upstream != instance.index {
                     continue;
                 }
-                let (sender, receiver) = channel::<B>(CHANNEL_ROWS, CHANNEL_ITEMS);
+                let (sender, receiver) = channel::<B>(CHANNEL_BATCHES * B::ROWS_AT_ONCE, CHANNEL_ITEMS);
                 self.senders.insert((incoming.edge, upstream, instance.index), Box::new(sender));
                 receivers.push(receiver);
                 other_thread |= self.worker(upstream) != self.worker(instance.index);
@@ -290,7 +290,7 @@ pub(crate) fn offsets_of(image: &Image, uid: &str) -> Result<Offsets> {
 
 /// An operator with the edges behind it.
 pub(crate) struct OperatorNode<I: Batch, O: Batch> {
-    pub(crate) factory: Box<dyn FnMut(Instance) -> Box<dyn Operator<I, O>> + Send>,
+    pub(crate) factory: Box<dyn FnMut(Instance) -> Result<Box<dyn Operator<I, O>>> + Send>,
     pub(crate) outputs: Outputs<O>,
 }
 
@@ -298,7 +298,7 @@ impl<I: Batch, O: Batch> NodeBuilder for OperatorNode<I, O> {
     fn build(&mut self, node: NodeId, instance: Instance, context: &mut BuildContext<'_>) -> Result<()> {
         let node = context.plan.node(node).clone();
         let next = context.next_stage(&self.outputs, instance)?;
-        let link = Link::new(node.uid.clone(), instance, (self.factory)(instance), next);
+        let link = Link::new(node.uid.clone(), instance, (self.factory)(instance)?, next);
         context.place::<I>(&node, instance, Box::new(link), false)
     }
 

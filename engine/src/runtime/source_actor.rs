@@ -9,7 +9,7 @@ use crate::checkpoint::writer::OperatorSnapshot;
 use crate::clock::Now;
 use crate::error::Result;
 use crate::kill_point;
-use crate::limits::{ITEMS_PER_TURN, MAILBOX_MESSAGES, POLL_ROWS, ROWS_PER_TURN};
+use crate::limits::{ITEMS_PER_TURN, MAILBOX_MESSAGES};
 use actix::fut::ActorFuture;
 use actix::{Actor, ActorContext, AsyncContext, Context as ActorCtx, Handler};
 use lotic_connectors::{Offsets, PollRequest, Polled, Source};
@@ -120,7 +120,7 @@ impl<B: Batch> SourceActor<B> {
                     rows += batch.rows();
                     ActorMetrics::add(&self.core.metrics.rows_in, batch.rows() as u64);
                     self.current = Some(batch);
-                    if rows >= ROWS_PER_TURN {
+                    if rows >= B::ROWS_AT_ONCE {
                         break;
                     }
                 }
@@ -145,7 +145,7 @@ impl<B: Batch> SourceActor<B> {
             None if self.gate_open && !self.exhausted => None,
             None => return Ok(None),
         };
-        let request = PollRequest { max_rows: POLL_ROWS, until, waker };
+        let request = PollRequest { max_rows: B::ROWS_AT_ONCE, until, waker };
         match self.source.poll(request)? {
             Polled::Batch(batch) => return Ok(Some(batch)),
             Polled::Pending(pause) => self.pause = pause,

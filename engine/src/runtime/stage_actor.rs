@@ -11,7 +11,7 @@ use crate::checkpoint::writer::OperatorSnapshot;
 use crate::clock::Now;
 use crate::error::{Error, Result};
 use crate::kill_point;
-use crate::limits::{ITEMS_PER_TURN, MAILBOX_MESSAGES, ROWS_PER_TURN};
+use crate::limits::{ITEMS_PER_TURN, MAILBOX_MESSAGES};
 use actix::fut::ActorFuture;
 use actix::{Actor, ActorContext, AsyncContext, Context as ActorCtx, Handler};
 use lotic_operators::state::codec;
@@ -135,7 +135,7 @@ impl<I: Batch> StageActor<I> {
                     now = self.core.clock.now();
                 }
                 self.take(input, item, now, waker)?;
-                if rows >= ROWS_PER_TURN {
+                if rows >= I::ROWS_AT_ONCE {
                     break;
                 }
             } else {

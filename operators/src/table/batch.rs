@@ -1,6 +1,7 @@
 //! Arrow rows as a batch.
 
 use crate::batch::Batch;
+use crate::limits::TABLE_ROWS_AT_ONCE;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
@@ -62,6 +63,7 @@ impl TableBuilder {
 
 impl Batch for TableBatch {
     type Builder = TableBuilder;
+    const ROWS_AT_ONCE: usize = TABLE_ROWS_AT_ONCE;
 
     fn rows(&self) -> usize {
         self.0.num_rows()
