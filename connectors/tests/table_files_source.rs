@@ -244,7 +244,8 @@ impl World {
             let parallelism = if self.run.sources.len() > 1 { 1 } else { 2 };
             self.crash(parallelism);
             let mut again = self.run.batch(&until, max_rows + 1);
-            (lines.sort(), again.sort());
+            lines.sort();
+            again.sort();
             assert_eq!(again, lines, "a batch that is run again is the same batch: {until}");
         }
         self.pending.extend(lines);
@@ -260,7 +261,8 @@ impl World {
             }
             self.durable.extend(lines);
         }
-        (self.durable.sort(), self.put.sort());
+        self.durable.sort();
+        self.put.sort();
         assert_eq!(self.durable, self.put, "every row once");
     }
 }
