@@ -3,6 +3,8 @@
 use super::TableFormat;
 use super::blackhole::BlackholeFormat;
 use super::console::ConsoleFormat;
+use super::files::FilesFormat;
+use super::format::{csv::Csv, json::Json, text::Text};
 use super::memory::{MemoryFormat, MemoryTables};
 use super::rate::RateFormat;
 use super::socket::SocketFormat;
@@ -26,6 +28,13 @@ pub fn registry() -> Registry {
     registry.register(Arc::new(MemoryFormat::new(registry.memory().clone())));
     registry.register(Arc::new(RateFormat));
     registry.register(Arc::new(SocketFormat));
+    registry.register(Arc::new(FilesFormat::new(Csv)));
+    registry.register(Arc::new(FilesFormat::new(Json)));
+    registry.register(Arc::new(FilesFormat::new(Text)));
+    #[cfg(feature = "parquet")]
+    registry.register(Arc::new(FilesFormat::new(super::format::parquet::Parquet)));
+    #[cfg(feature = "orc")]
+    registry.register(Arc::new(FilesFormat::new(super::format::orc::Orc)));
     registry
 }
 

@@ -50,6 +50,9 @@ impl TableContext {
         options.sql_parser.collect_spans = true;
         let datafusion = SessionContext::new_with_config(config);
         add_spark_functions(&datafusion);
+        for function in super::json::functions() {
+            datafusion.register_udf(function);
+        }
         Ok(TableContext {
             datafusion,
             formats: RwLock::new(registry()),

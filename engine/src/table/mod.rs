@@ -34,6 +34,7 @@ mod errors;
 mod execute;
 mod frame;
 mod grouped;
+mod json;
 mod provider;
 mod reader;
 mod rows;
