@@ -36,6 +36,8 @@ pub(super) struct Lines {
     /// What ends a line; `\n`, `\r\n` or `\r` if `None`.
     separator: Option<Vec<u8>>,
     bytes_max: usize,
+    /// How many bytes are read at a time.
+    read_bytes: usize,
 }
 
 impl Lines {
@@ -50,6 +52,7 @@ impl Lines {
             at_end: false,
             separator: separator.map(|text| text.as_bytes().to_vec()),
             bytes_max: TEXT_RECORD_BYTES,
+            read_bytes: TEXT_READ_BYTES,
         };
         while lines.buffer.len() < BYTE_ORDER_MARK.len() && !lines.at_end {
             lines.fill()?;
@@ -83,16 +86,8 @@ impl Lines {
 
     /// Reads more. Sets `at_end` when there is no more.
     fn fill(&mut self) -> Result<()> {
-        let filled = self.buffer.len();
-        self.buffer.resize(filled + TEXT_READ_BYTES, 0);
-        let read = loop {
-            match self.input.read(&mut self.buffer[filled..]) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                other => break other,
-            }
-        };
-        self.buffer.truncate(filled + read.as_ref().map_or(0, |read| *read));
-        self.at_end = matches!(read, Ok(0));
+        let read = (&mut self.input).take(self.read_bytes as u64).read_to_end(&mut self.buffer);
+        self.at_end = read.as_ref().is_ok_and(|read| *read < self.read_bytes);
         read.map(drop).map_err(|error| {
             let place = format!("read {}, after line {}", self.path.display(), self.number - 1);
             match error.kind() {
@@ -195,28 +190,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Gives a few bytes at a time, so that line ends fall on every edge.
-    struct Slow(Vec<u8>, usize);
-
-    impl Read for Slow {
-        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-            let count = self.1.min(self.0.len()).min(into.len());
-            into[..count].copy_from_slice(&self.0[..count]);
-            self.0.drain(..count);
-            Ok(count)
-        }
-    }
-
+    /// All lines, read a few bytes at a time, so that line ends fall on every edge.
     fn all(text: &str, step: usize, separator: Option<&str>, bytes_max: usize) -> Vec<(String, Option<u64>)> {
         let mut lines = Lines {
             path: PathBuf::from("file"),
-            input: Box::new(Slow(text.as_bytes().to_vec(), step)),
+            input: Box::new(std::io::Cursor::new(text.as_bytes().to_vec())),
             buffer: Vec::new(),
             position: 0,
             number: 1,
             at_end: false,
             separator: separator.map(|text| text.as_bytes().to_vec()),
             bytes_max,
+            read_bytes: step,
         };
         let mut found = Vec::new();
         while let Some(line) = lines.next().unwrap() {

@@ -64,7 +64,7 @@ impl Pattern {
 
     /// The date a text stands for.
     pub(super) fn date(&self, text: &str) -> Option<NaiveDate> {
-        self.parsed(text).find_map(|parsed| date_of(parsed))
+        self.parsed(text).find_map(date_of)
     }
 
     /// The time a text stands for: its date, time of day and offset from UTC in seconds if it has one.

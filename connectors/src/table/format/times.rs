@@ -1,4 +1,4 @@
-//! Dates and times as text, at any depth of a table.
+//! Dates, times and (on reading) whole numbers as text, at any depth of a table.
 
 use super::pattern::Pattern;
 use crate::error::{ConnectorError, Result};
@@ -11,8 +11,9 @@ use arrow::array::{
 };
 use arrow::compute::kernels::cast_utils::{Parser, string_to_datetime};
 use arrow::datatypes::{
-    DataType, Field, FieldRef, Fields, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
-    TimestampNanosecondType, TimestampSecondType,
+    ArrowPrimitiveType, DataType, Field, FieldRef, Fields, Int8Type, Int16Type, Int32Type, Int64Type,
+    TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow::error::ArrowError;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, TimeZone, Utc};
@@ -177,24 +178,37 @@ impl Times {
         }
     }
 
-    /// The inverse of [`Times::to_text`]. A text that is no date or time becomes null; the first such is
-    /// noted in `failed`.
-    pub(super) fn from_text(
+    /// Makes the columns of what was read as [`read_as`] says. A text that is no such value becomes null; the
+    /// first such is noted in `failed`.
+    pub(super) fn read_text(
         &self,
         array: &ArrayRef,
         target: &DataType,
         failed: &mut Option<String>,
     ) -> Result<ArrayRef, ArrowError> {
-        map_leaves(array, target, &mut |leaf, target| self.leaf_from_text(leaf, target, failed))
+        map_leaves(array, target, &mut |leaf, target| self.read_leaf(leaf, target, failed))
     }
 
-    fn leaf_from_text(
+    fn read_leaf(
         &self,
         array: &ArrayRef,
         target: &DataType,
         failed: &mut Option<String>,
     ) -> Result<ArrayRef, ArrowError> {
+        macro_rules! whole {
+            ($type:ty) => {
+                Ok(Arc::new(parsed::<$type>(array.as_string(), <$type>::parse, failed)))
+            };
+        }
         match target {
+            DataType::Int8 => whole!(Int8Type),
+            DataType::Int16 => whole!(Int16Type),
+            DataType::Int32 => whole!(Int32Type),
+            DataType::Int64 => whole!(Int64Type),
+            DataType::UInt8 => whole!(UInt8Type),
+            DataType::UInt16 => whole!(UInt16Type),
+            DataType::UInt32 => whole!(UInt32Type),
+            DataType::UInt64 => whole!(UInt64Type),
             DataType::Date32 => {
                 let parse = |text: &str| self.parse_date(text);
                 Ok(Arc::new(parsed::<Date32Type>(array.as_string(), parse, failed)))
@@ -246,29 +260,40 @@ fn texts(
     Ok(Arc::new(builder.finish()))
 }
 
-fn parsed<T: arrow::datatypes::ArrowPrimitiveType>(
+fn parsed<T: ArrowPrimitiveType>(
     texts: &StringArray,
     parse: impl Fn(&str) -> Option<T::Native>,
     failed: &mut Option<String>,
 ) -> PrimitiveArray<T> {
-    let read = |text: &str| {
+    let mut read = |text: &str| {
         let value = parse(text);
         if value.is_none() && failed.is_none() {
             *failed = Some(format!("`{text}` is no {}", super::csv::type_name(&T::DATA_TYPE)));
         }
         value
     };
-    let mut read = read;
     texts.iter().map(|text| text.and_then(&mut read)).collect()
 }
 
 /// The type with strings in place of dates and times.
 pub(super) fn as_text(data_type: &DataType) -> DataType {
+    with_text(data_type, &|leaf| matches!(leaf, DataType::Date32 | DataType::Timestamp(_, _)))
+}
+
+/// The type to decode JSON as. Dates and times are read by patterns; whole numbers as text too, since Arrow
+/// would cut `4.5` down to `4`.
+pub(super) fn read_as(data_type: &DataType) -> DataType {
+    let is_text =
+        |leaf: &DataType| leaf.is_integer() || matches!(leaf, DataType::Date32 | DataType::Timestamp(_, _));
+    with_text(data_type, &is_text)
+}
+
+fn with_text(data_type: &DataType, is_text: &dyn Fn(&DataType) -> bool) -> DataType {
     let field = |field: &FieldRef| -> FieldRef {
-        Arc::new(Field::clone(field).with_data_type(as_text(field.data_type())))
+        Arc::new(Field::clone(field).with_data_type(with_text(field.data_type(), is_text)))
     };
     match data_type {
-        DataType::Date32 | DataType::Timestamp(_, _) => DataType::Utf8,
+        leaf if is_text(leaf) => DataType::Utf8,
         DataType::List(item) => DataType::List(field(item)),
         DataType::LargeList(item) => DataType::LargeList(field(item)),
         DataType::FixedSizeList(item, size) => DataType::FixedSizeList(field(item), *size),

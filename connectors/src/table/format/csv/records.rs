@@ -260,3 +260,80 @@ impl Records {
         Ok(Some(Record { line: first.number, text, problem, fields }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Options;
+    use proptest::prelude::*;
+
+    /// A value and whether it was quoted, by the rules read one character at a time; `None` if a quote is open.
+    fn reference(line: &str, escape: char) -> Option<Vec<(String, bool)>> {
+        let chars: Vec<char> = line.chars().collect();
+        let (mut fields, mut at) = (Vec::new(), 0);
+        loop {
+            let start = at;
+            let (mut value, mut quoted) = (String::new(), false);
+            if chars.get(at) == Some(&'"') {
+                quoted = true;
+                at += 1;
+                loop {
+                    let (found, next) = (*chars.get(at)?, chars.get(at + 1).copied());
+                    let pair = (found == '"' && next == Some('"'))
+                        || (found == escape
+                            && found != '"'
+                            && matches!(next, Some(c) if c == '"' || c == escape));
+                    if pair {
+                        value.push(next?);
+                        at += 2;
+                    } else if found == '"' {
+                        at += 1;
+                        break;
+                    } else {
+                        value.push(found);
+                        at += 1;
+                    }
+                }
+            }
+            let rest: String = chars[at..].iter().take_while(|found| **found != ',').collect();
+            if !quoted || !rest.is_empty() {
+                quoted = false;
+                at += rest.chars().count();
+                value = chars[start..at].iter().collect();
+            }
+            fields.push((value, quoted));
+            if at == chars.len() {
+                return Some(fields);
+            }
+            at += 1;
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn values_are_those_of_the_reference_in_one_piece_or_two(
+            line in "[ab,\"\\\\é]{0,24}", cut in 0_usize..24, doubled in any::<bool>(),
+        ) {
+            let escape = if doubled { '"' } else { '\\' };
+            let options: Options = [("escape", escape.to_string())].into_iter().collect();
+            let dialect = Dialect::for_reading(&options).unwrap();
+            let split = |pieces: &[usize]| {
+                let (mut values, mut cursor) = (Values::default(), Cursor::default());
+                let complete = pieces.iter().any(|end| cursor.split(&line.as_bytes()[..*end], &dialect, &mut values));
+                let mut start = 0;
+                let fields: Vec<(String, bool)> = values.fields.iter().map(|field| {
+                    let value = String::from_utf8_lossy(&values.bytes[start..field.end]).into_owned();
+                    start = field.end;
+                    (value, field.quoted)
+                }).collect();
+                complete.then_some(fields)
+            };
+            prop_assert_eq!(split(&[line.len()]), reference(&line, escape));
+            // A line break inside quotes cuts a record: what is open at the cut goes on after it.
+            let cut = (0..=cut.min(line.len())).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+            if reference(&line[..cut], escape).is_none() {
+                prop_assert_eq!(split(&[cut, line.len()]), reference(&line, escape));
+            }
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! JSON records decoded by Arrow: many at once where all are well, one by one where not.
 
 use crate::error::{ConnectorError, Result};
-use crate::table::format::times::{Times, as_text};
+use crate::table::format::times::{Times, read_as};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray, new_null_array};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
@@ -15,7 +15,7 @@ const NO_COLUMN: &str = "\0";
 
 /// Decodes records into columns. All columns may be null.
 pub(super) struct Decode {
-    /// The columns with strings for dates and times.
+    /// The columns as they are decoded.
     as_text: SchemaRef,
     /// The columns.
     schema: SchemaRef,
@@ -60,7 +60,7 @@ impl Decode {
             fields.push(Arc::new(Field::new(NO_COLUMN, DataType::Null, true)));
         }
         let texts: Vec<Field> =
-            fields.iter().map(|field| Field::new(field.name(), as_text(field.data_type()), true)).collect();
+            fields.iter().map(|field| Field::new(field.name(), read_as(field.data_type()), true)).collect();
         Decode {
             as_text: Arc::new(Schema::new(texts)),
             schema: Arc::new(Schema::new(fields)),
@@ -160,7 +160,7 @@ impl Decode {
     fn with_times(&self, batch: &RecordBatch, failed: &mut Option<String>) -> Result<RecordBatch> {
         let whole: ArrayRef = Arc::new(StructArray::from(batch.clone()));
         let target = DataType::Struct(self.schema.fields().clone());
-        let read = self.times.from_text(&whole, &target, failed);
+        let read = self.times.read_text(&whole, &target, failed);
         let read = read.map_err(|error| ConnectorError::internal(error.to_string()))?;
         debug_assert_eq!(read.len(), batch.num_rows());
         Ok(RecordBatch::from(read.as_struct()))

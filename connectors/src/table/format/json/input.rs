@@ -64,10 +64,10 @@ impl Input {
                 }
             }
         }
-        for index in 0..entries.len() {
-            if entries[index].problem.is_none() && is_too_deep(self.text(&entries[index])) {
-                entries[index].problem =
-                    Some(format!("objects and lists are nested deeper than the limit of {JSON_DEPTH}"));
+        for entry in &mut entries {
+            if entry.problem.is_none() && is_too_deep(self.text(entry)) {
+                let reason = format!("objects and lists are nested deeper than the limit of {JSON_DEPTH}");
+                entry.problem = Some(reason);
             }
         }
         Ok(entries)
