@@ -1,10 +1,11 @@
 //! Grouped aggregation against DataFusion's own accumulators, which get all rows of a group at once.
 
+#![cfg(feature = "table")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod table_data;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{SortOptions, filter_record_batch};
 use arrow::datatypes::{Field, Schema};
 use datafusion_common::ScalarValue;

@@ -1,5 +1,6 @@
 //! The stream-static join against a nested loop.
 
+#![cfg(feature = "table")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod table_data;

@@ -26,6 +26,10 @@ impl TableBatch {
     /// Consumes at most this many rows and returns them.
     pub fn split_front(&mut self, rows_max: usize) -> RecordBatch {
         let rows = rows_max.min(self.0.num_rows());
+        if rows == self.0.num_rows() {
+            let none = self.0.slice(rows, 0);
+            return std::mem::replace(&mut self.0, none);
+        }
         let front = self.0.slice(0, rows);
         self.0 = self.0.slice(rows, self.0.num_rows() - rows);
         front

@@ -170,8 +170,11 @@ impl GroupedAggregate {
     fn absorb(&mut self, input: &mut TableBatch, most: usize, output: &mut Output<TableBatch>) -> Result<()> {
         // With more rows than that, most of them would be looked at in vain and again the next time.
         let looked_at = input.rows().min(most.saturating_mul(2));
-        let rows = input.rows_left().slice(0, looked_at);
-        let mut columns = self.keys.columns(&rows)?;
+        let mut columns = if looked_at == input.rows() {
+            self.keys.columns(input.rows_left())?
+        } else {
+            self.keys.columns(&input.rows_left().slice(0, looked_at))?
+        };
         self.groups.clear();
         let (groups, cells, state) = (&mut self.groups, self.natives.len(), &mut self.state);
         if columns.is_empty() {
