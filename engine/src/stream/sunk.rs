@@ -174,6 +174,7 @@ impl Query {
                 consistency: self.consistency,
                 batch_rows_max: self.batch_rows_max,
                 worker_offset: number,
+                mode: lotic_connectors::ModeWatch::default(),
             },
             location: self.location,
             accept_duplicates: self.accept_duplicates,
