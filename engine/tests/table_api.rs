@@ -1,7 +1,7 @@
 //! The table door: readers, frames, writers, SQL statements, the bridge to typed streams.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use lotic::connectors::table::memory::{MemoryFormat, MemoryTable, MemoryTables};
+use lotic::connectors::table::memory::{MemoryTable, MemoryTables};
 use lotic::functions::{col, lit, sum};
 use lotic::table::arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
 use lotic::table::arrow::datatypes::{DataType, Int64Type, Schema};
@@ -16,8 +16,7 @@ struct Bench {
 
 fn bench() -> Bench {
     let session = Session::builder().app_name("tables").get_or_create().unwrap();
-    let tables = MemoryTables::default();
-    session.register_format(Arc::new(MemoryFormat::new(tables.clone()))).unwrap();
+    let tables = session.memory_tables().unwrap();
     Bench { session, tables }
 }
 

@@ -98,6 +98,11 @@ impl TableContext {
         Ok(Arc::clone(formats.get(name)?))
     }
 
+    /// The tables of the format `memory`.
+    pub(crate) fn memory(&self) -> lotic_connectors::table::memory::MemoryTables {
+        self.formats.read().unwrap_or_else(PoisonError::into_inner).memory().clone()
+    }
+
     pub(crate) fn register_format(&self, format: Arc<dyn TableFormat>) {
         self.formats.write().unwrap_or_else(PoisonError::into_inner).register(format);
     }

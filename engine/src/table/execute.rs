@@ -136,7 +136,7 @@ fn define(session: &Session, ddl: DdlStatement) -> Result<StatementResult> {
 }
 
 fn lines(session: &Session, name: &str, text: &str) -> Result<DataFrame> {
-    let column = Arc::new(StringArray::from_iter_values(text.lines())) as ArrayRef;
+    let column = Arc::new(StringArray::from(text.lines().collect::<Vec<_>>())) as ArrayRef;
     let rows = RecordBatch::try_from_iter([(name, column)]);
     let rows = rows.map_err(|error| Error::internal(error.to_string()))?;
     frame_of(session, name, Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?))

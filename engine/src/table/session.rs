@@ -10,6 +10,7 @@ use crate::session::Session;
 use datafusion::common::TableReference;
 use datafusion::logical_expr::{AggregateUDF, LogicalPlan, ScalarUDF};
 use lotic_connectors::table::TableFormat;
+use lotic_connectors::table::memory::MemoryTables;
 use lotic_connectors::table::options::nearest;
 use std::sync::Arc;
 
@@ -150,6 +151,14 @@ impl Session {
     /// If threads for tables cannot be started.
     pub fn formats(&self) -> Result<Vec<Arc<dyn TableFormat>>> {
         Ok(self.tables()?.formats())
+    }
+
+    /// The tables that the format `memory` reads and writes.
+    ///
+    /// # Errors
+    /// If threads for tables cannot be started.
+    pub fn memory_tables(&self) -> Result<MemoryTables> {
+        Ok(self.tables()?.memory())
     }
 
     /// Changes a setting of SQL, such as `datafusion.execution.batch_size`, as `SET` does.
