@@ -257,7 +257,7 @@ impl StaticJoin {
         let columns = self.join(rows, &stream, &table)?;
         let joined = batch(&self.joined, columns, stream.len())?;
         let mask = condition(residual.as_ref(), &joined)?;
-        let kept = || (0..mask.len()).filter(|&pair| mask.is_valid(pair) && mask.value(pair));
+        let kept = || (0..mask.len()).filter(|&pair| mask.value(pair));
         pairs.stream = kept().map(|pair| stream.value(pair)).collect();
         pairs.table = kept().map(|pair| table.value(pair)).collect();
         Ok(pairs)

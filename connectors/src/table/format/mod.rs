@@ -1,19 +1,19 @@
 //! File formats: bytes to rows and rows to bytes, one file at a time.
 
+#[cfg(any(feature = "orc", feature = "parquet"))]
+mod columnar;
 mod compression;
 pub mod csv;
 pub mod json;
 mod lines;
 mod malformed;
-mod pattern;
-pub mod text;
-mod times;
-#[cfg(any(feature = "orc", feature = "parquet"))]
-mod columnar;
 #[cfg(feature = "orc")]
 pub mod orc;
 #[cfg(feature = "parquet")]
 pub mod parquet;
+mod pattern;
+pub mod text;
+mod times;
 
 use super::options::{OptionSpec, Options};
 use crate::error::Result;

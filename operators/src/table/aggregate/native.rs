@@ -8,7 +8,6 @@ use crate::error::Result;
 use crate::table::expression::{condition, evaluate};
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Int64Array, PrimitiveArray, RecordBatch};
 use arrow::buffer::NullBuffer;
-use arrow::compute::prep_null_mask_filter;
 use arrow::datatypes::{
     ArrowNativeTypeOp, DataType, Date32Type, Date64Type, Decimal128Type, DurationMicrosecondType,
     DurationMillisecondType, DurationNanosecondType, DurationSecondType, Float32Type, Float64Type, Int8Type,
@@ -67,7 +66,6 @@ impl Native {
         let mut valid = match &self.filter {
             Some(filter) => {
                 let mask = condition(filter.as_ref(), rows)?;
-                let mask = if mask.null_count() > 0 { prep_null_mask_filter(&mask) } else { mask };
                 Some(NullBuffer::new(mask.values().clone()))
             }
             None => None,

@@ -192,6 +192,8 @@ impl Discovery {
         // What was not met again is gone.
         let oldest = self.settings.poll_interval.max(self.settings.settle()) * 20 + Duration::from_secs(1);
         self.unsettled.retain(|_, look| look.at.elapsed() < oldest);
-        self.due = Instant::now() + self.settings.poll_interval;
+        let unsettled = self.is_unsettled();
+        self.due =
+            Instant::now() + if unsettled { self.settings.settle() } else { self.settings.poll_interval };
     }
 }

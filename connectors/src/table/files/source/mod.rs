@@ -93,6 +93,8 @@ fn share(total: usize, instance: Instance) -> usize {
 struct Reading {
     file: FoundFile,
     rows: FileRows,
+    /// Rows read and not yet returned.
+    ahead: Option<RecordBatch>,
     /// Rows returned.
     at: u64,
 }
@@ -125,6 +127,7 @@ impl FilesSource {
         until.map_or(u64::MAX, |until| until.get(relative).unwrap_or(0))
     }
 
+    /// Reads one batch ahead, so that a file counts as read together with its last rows.
     fn read(&mut self, request: &PollRequest<'_>) -> Result<Option<RecordBatch>> {
         let Some(reading) = &mut self.reading else { return Ok(None) };
         let left = Self::limit(request.until, &reading.file.relative).saturating_sub(reading.at);
@@ -134,16 +137,25 @@ impl FilesSource {
             self.set_aside();
             return Ok(None);
         }
-        match reading.rows.next(rows_max)? {
-            Some(rows) => {
-                reading.at += rows.num_rows() as u64;
-                Ok(Some(rows))
-            }
-            None => {
-                self.finish()?;
-                Ok(None)
-            }
+        let next = match reading.ahead.take() {
+            Some(rows) => Some(rows),
+            None => reading.rows.next(rows_max)?,
+        };
+        let Some(mut rows) = next else {
+            self.finish()?;
+            return Ok(None);
+        };
+        if rows.num_rows() > rows_max {
+            reading.ahead = Some(rows.slice(rows_max, rows.num_rows() - rows_max));
+            rows = rows.slice(0, rows_max);
+        } else {
+            reading.ahead = reading.rows.next(rows_max)?;
         }
+        reading.at += rows.num_rows() as u64;
+        if reading.ahead.is_none() {
+            self.finish()?;
+        }
+        Ok(Some(rows))
     }
 
     /// A plan does not go on with the file.
@@ -202,7 +214,7 @@ impl FilesSource {
             };
             left -= skipped.num_rows() as u64;
         }
-        self.reading = Some(Reading { file, rows, at });
+        self.reading = Some(Reading { file, rows, ahead: None, at });
         Ok(())
     }
 
