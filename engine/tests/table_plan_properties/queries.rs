@@ -30,6 +30,15 @@ const INTEGERS: &[&str] = &[
 const TEXTS: &[&str] =
     &["k", "upper(k)", "concat(k, '-')", "CAST(n AS VARCHAR)", "coalesce(k, 'none')", "k || k"];
 const FLOATS: &[&str] = &["x", "x * 2", "x + n", "CAST(n AS DOUBLE)", "x - 0.25"];
+const DECIMALS: &[&str] = &["CAST(x AS DECIMAL(8, 2))", "CAST(n AS DECIMAL(20, 3)) / 4"];
+const TIMES: &[&str] = &[
+    "to_timestamp(n * 86400)",
+    "CAST(to_timestamp(g * 86400) AS DATE)",
+    "date_trunc('month', to_timestamp(n * 864000))",
+    "CAST(to_timestamp(n) AS TIMESTAMP) + INTERVAL '1 day'",
+];
+const NESTED: &[&str] =
+    &["make_array(n, g)", "named_struct('n', n, 'k', k)", "make_array(named_struct('k', k))"];
 const TRUTHS: &[&str] = &[
     "b",
     "n > 2",
@@ -74,7 +83,7 @@ fn truth(random: &mut Random) -> String {
 }
 
 fn value(random: &mut Random) -> &'static str {
-    let kinds = [INTEGERS, TEXTS, FLOATS, TRUTHS];
+    let kinds = [INTEGERS, INTEGERS, TEXTS, TEXTS, FLOATS, TRUTHS, DECIMALS, TIMES, NESTED];
     let kind = random.pick(&kinds);
     // A subquery is a condition of its own, not a value of a row.
     kind[random.below(kind.len().min(9))]
@@ -83,9 +92,11 @@ fn value(random: &mut Random) -> &'static str {
 fn call(random: &mut Random) -> String {
     let integer = *random.pick(INTEGERS);
     let float = *random.pick(FLOATS);
-    let kind = *random.pick(&[INTEGERS, TEXTS, FLOATS]);
+    let kind = *random.pick(&[INTEGERS, TEXTS, FLOATS, DECIMALS, TIMES]);
     let any = *random.pick(kind);
-    match random.below(13) {
+    match random.below(15) {
+        13 => format!("sum({})", random.pick(DECIMALS)),
+        14 => format!("avg({})", random.pick(DECIMALS)),
         0 | 1 => "count(*)".to_owned(),
         2 => format!("count({any})"),
         3 => format!("sum({integer})"),
