@@ -357,6 +357,31 @@ fn a_file_that_grows_while_it_is_read_is_an_error() {
 }
 
 #[test]
+fn a_planned_batch_is_run_again_with_files_that_would_not_be_taken_now() {
+    let folder = TempDir::new().unwrap();
+    let slow = [("pollInterval", "1 h")];
+    put(folder.path(), "a.bars", "1|a\n", 1);
+    put(folder.path(), "b.bars", "2|b\n", 2);
+    let until = Run::one(folder.path(), &slow).plan(LIMITED);
+    assert_eq!(until.0.len(), 3);
+    let touch = |name: &str| {
+        let ahead = SystemTime::now() + Duration::from_secs(3600);
+        File::options().write(true).open(folder.path().join(name)).unwrap().set_modified(ahead).unwrap();
+    };
+    touch("a.bars");
+    put(folder.path(), "c.bars", "3|c\n", 0);
+    let mut run = Run::one(folder.path(), &slow);
+    assert_eq!(run.batch(&until, 10), ["2|b", "1|a"]);
+    let until = run.plan(LIMITED);
+    assert_eq!(run.batch(&until, 10), ["3|c"]);
+    fs::remove_file(folder.path().join("c.bars")).unwrap();
+    let mut run = Run::one(folder.path(), &slow);
+    let request = PollRequest { max_rows: 1, until: Some(&until), waker: Waker::noop() };
+    let error = run.sources[0].poll(request).unwrap_err().to_string();
+    assert!(error.contains("c.bars") && error.contains("ignoreMissingFiles"), "{error}");
+}
+
+#[test]
 fn a_folder_that_is_missing_a_file_or_vanishes_is_named() {
     let outside = TempDir::new().unwrap();
     let folder = outside.path().join("in");
