@@ -1,7 +1,7 @@
 //! Random tables: types, and rows of them with nulls and the values at the ends of each type.
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Decimal256Array, Float32Array,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Decimal256Array, Float32Array,
     Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, LargeStringArray, ListArray, MapArray,
     RecordBatch, StringArray, StringViewArray, StructArray, Time64MicrosecondArray, UInt8Array, UInt16Array,
     UInt32Array, UInt64Array,
@@ -9,63 +9,18 @@ use arrow::array::{
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit, i256};
-use proptest::prelude::*;
 use std::sync::Arc;
 
 const TEXTS: [&str; 6] = ["", "a", "maçã", "日本語 \u{1f600}", "line\nbreak, \"quoted\"", "\u{0}tab\t"];
 
-/// Types that both formats have.
-pub fn flat() -> impl Strategy<Value = DataType> {
-    use DataType::*;
-    let unit = prop_oneof![
-        Just(TimeUnit::Second),
-        Just(TimeUnit::Millisecond),
-        Just(TimeUnit::Microsecond),
-        Just(TimeUnit::Nanosecond)
-    ];
-    let zone = prop_oneof![Just(None), Just(Some(Arc::from("UTC"))), Just(Some(Arc::from("+03:00")))];
-    prop_oneof![
-        4 => prop::sample::select(vec![
-            Boolean, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, Float32, Float64, Utf8, LargeUtf8,
-            Utf8View, Binary, Date32,
-        ]),
-        1 => (unit, zone).prop_map(|(unit, zone)| Timestamp(unit, zone)),
-    ]
-}
-
-/// Types that Parquet has.
-pub fn nested() -> impl Strategy<Value = DataType> {
-    let decimal = (1_u8..=38).prop_flat_map(|precision| {
-        (0..=precision).prop_map(move |scale| DataType::Decimal128(precision, scale as i8))
-    });
-    let leaf = prop_oneof![
-        4 => flat(),
-        1 => decimal,
-        1 => Just(DataType::Decimal256(60, 12)),
-        1 => Just(DataType::UInt64),
-        1 => Just(DataType::Time64(TimeUnit::Microsecond)),
-    ];
-    leaf.prop_recursive(3, 8, 3, |inner| {
-        prop_oneof![
-            inner.clone().prop_map(|item| DataType::List(Arc::new(Field::new("item", item, true)))),
-            prop::collection::vec(inner.clone(), 1..3).prop_map(|kinds| DataType::Struct(fields(kinds))),
-            inner.prop_map(|value| {
-                let pair = [Field::new("keys", DataType::Utf8, false), Field::new("values", value, true)];
-                let entries = DataType::Struct(pair.into_iter().collect());
-                DataType::Map(Arc::new(Field::new("entries", entries, false)), false)
-            }),
-        ]
-    })
-}
-
 /// Columns `c0`, `c1` and so on.
-pub fn fields(kinds: Vec<DataType>) -> Fields {
+pub(crate) fn fields(kinds: Vec<DataType>) -> Fields {
     let field = |(index, kind)| Field::new(format!("c{index}"), kind, true);
     kinds.into_iter().enumerate().map(field).collect()
 }
 
 /// Rows of a schema: the same for the same seed.
-pub fn rows(fields: &Fields, count: usize, seed: u64) -> RecordBatch {
+pub(crate) fn rows(fields: &Fields, count: usize, seed: u64) -> RecordBatch {
     let mut random = Random(seed | 1);
     let columns = fields.iter().map(|field| random.array(field.data_type(), count)).collect();
     RecordBatch::try_new(Arc::new(Schema::new(fields.clone())), columns).unwrap()

@@ -9,8 +9,8 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use std::sync::Arc;
 
-/// Whether every value of one type has its equal in another, or (timestamps, decimals of another size) the
-/// conversion notices the values that have not.
+/// Whether every value of one type has its equal in another, or the conversion notices the values that have
+/// not: it is for timestamps and times of a coarser unit, and for types that a format stores as others.
 pub(super) fn lossless(from: &DataType, to: &DataType) -> bool {
     use DataType::*;
     if from == to {
@@ -26,7 +26,16 @@ pub(super) fn lossless(from: &DataType, to: &DataType) -> bool {
         | (Int32 | UInt32, Float64)
         | (Date32, Date64 | Timestamp(_, _))
         | (Timestamp(_, _), Timestamp(_, _)) => true,
-        (Time32(from), Time32(to) | Time64(to)) | (Time64(from), Time64(to)) => rank(*from) <= rank(*to),
+        (Time32(from), Time32(to) | Time64(to)) | (Time64(from), Time64(to)) if rank(*from) <= rank(*to) => {
+            true
+        }
+        // What is stored as another type, and comes back.
+        (Time32(TimeUnit::Millisecond), Time32(TimeUnit::Second))
+        | (Int16, UInt8)
+        | (Int32, UInt16)
+        | (Int64, UInt32)
+        | (Binary, FixedSizeBinary(_)) => true,
+        (_, Dictionary(_, values)) => lossless(from, values),
         (List(from) | LargeList(from) | FixedSizeList(from, _), List(to) | LargeList(to)) => {
             lossless(from.data_type(), to.data_type())
         }
@@ -143,6 +152,7 @@ pub(in super::super) fn convert(array: &ArrayRef, to: &DataType) -> Result<Array
         (List(item), LargeList(_)) => convert(&cast(array, &LargeList(Arc::clone(item)))?, to),
         (LargeList(item), List(_)) => convert(&cast(array, &List(Arc::clone(item)))?, to),
         (Map(_, _), Map(entries, sorted)) => maps(array, entries, *sorted),
+        (Time32(TimeUnit::Millisecond), Time32(TimeUnit::Second)) => exact(array, to),
         (Dictionary(_, values), _) if values.as_ref() != to => convert(&cast(array, values)?, to),
         _ => cast(array, to),
     }
@@ -150,6 +160,18 @@ pub(in super::super) fn convert(array: &ArrayRef, to: &DataType) -> Result<Array
 
 fn cast(array: &dyn Array, to: &DataType) -> Result<ArrayRef, ArrowError> {
     cast_with_options(array, to, &CastOptions { safe: false, ..CastOptions::default() })
+}
+
+/// To a unit that may be coarser.
+fn exact(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    let converted = cast(array, to)?;
+    if &cast(&converted, array.data_type())? == array {
+        return Ok(converted);
+    }
+    let from = array.data_type();
+    Err(ArrowError::CastError(format!(
+        "a value of type {from} has no equal in {to}; declare the column with a finer unit"
+    )))
 }
 
 fn timestamps(
@@ -163,12 +185,7 @@ fn timestamps(
         return cast(&numbers, &DataType::Timestamp(to, zone));
     }
     let plain = cast(&numbers, &DataType::Timestamp(from, None))?;
-    let converted = cast(&plain, &DataType::Timestamp(to, None))?;
-    if rank(to) < rank(from) && &cast(&converted, &DataType::Timestamp(from, None))? != &plain {
-        return Err(ArrowError::CastError(format!(
-            "there is a timestamp that is no whole number of {to:?}s; declare the column with a finer unit"
-        )));
-    }
+    let converted = exact(&plain, &DataType::Timestamp(to, None))?;
     cast(&cast(&converted, &DataType::Int64)?, &DataType::Timestamp(to, zone))
 }
 

@@ -7,6 +7,7 @@ use orc_rust::reader::ChunkReader;
 use orc_rust::reader::metadata::read_metadata;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::sync::Arc;
 
 /// Levels of nested types.
 const DEPTH_MAX: usize = 64;
@@ -181,21 +182,43 @@ fn compression(kind: u64, block: u64) -> io::Result<Option<Compression>> {
     }
     file.extend(&postscript);
     file.push(postscript.len() as u8);
-    let metadata = read_metadata(&mut InMemory(file)).map_err(|cause| impossible(&cause.to_string()))?;
+    let metadata = read_metadata(&mut InMemory::new(file)).map_err(|cause| impossible(&cause.to_string()))?;
     Ok(metadata.compression())
 }
 
-struct InMemory(Vec<u8>);
+/// A file in memory; its clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct InMemory(Arc<Vec<u8>>);
+
+impl InMemory {
+    pub(super) fn new(bytes: Vec<u8>) -> InMemory {
+        InMemory(Arc::new(bytes))
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        Arc::unwrap_or_clone(self.0)
+    }
+}
+
+/// The bytes of [`InMemory`].
+#[derive(Debug)]
+pub(super) struct Shared(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 impl ChunkReader for InMemory {
-    type T = Cursor<Vec<u8>>;
+    type T = Cursor<Shared>;
 
     fn len(&self) -> u64 {
         self.0.len() as u64
     }
 
     fn get_read(&self, offset: u64) -> io::Result<Self::T> {
-        let mut reader = Cursor::new(self.0.clone());
+        let mut reader = Cursor::new(Shared(Arc::clone(&self.0)));
         reader.set_position(offset);
         Ok(reader)
     }

@@ -1,10 +1,10 @@
 //! Writing ORC.
 
-use super::footer::{Stripe, Tail};
+use super::footer::{InMemory, Stripe, Tail};
 use super::refused;
 use super::wire::{Message, Value, put};
 use crate::error::{ConnectorError, Result};
-use crate::limits::{COLUMNAR_GROUP_BYTES, COLUMNAR_WRITE_ROWS, ORC_STRIPE_BYTES};
+use crate::limits::{COLUMNAR_GROUP_BYTES, COLUMNAR_READ_ROWS, COLUMNAR_WRITE_ROWS, ORC_STRIPE_BYTES};
 use crate::table::format::FileWriter;
 use crate::table::format::columnar::{convert_rows, distinct_columns, group_bytes};
 use crate::table::options::{OptionSpec, Options};
@@ -12,8 +12,9 @@ use arrow::array::{Array, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use orc_rust::ArrowWriterBuilder;
 use orc_rust::compression::CompressionType;
+use orc_rust::error::OrcError;
+use orc_rust::{ArrowReaderBuilder, ArrowWriterBuilder};
 use std::fs::File;
 use std::io::{Cursor, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -89,16 +90,14 @@ fn stored(kind: &DataType) -> Option<DataType> {
         | DataType::Float32
         | DataType::Float64
         | DataType::Utf8
-        | DataType::LargeUtf8
         | DataType::Binary
-        | DataType::LargeBinary
         | DataType::Date32 => kind.clone(),
         DataType::UInt8 => DataType::Int16,
         DataType::UInt16 => DataType::Int32,
         DataType::UInt32 => DataType::Int64,
         DataType::Float16 => DataType::Float32,
-        DataType::Utf8View => DataType::Utf8,
-        DataType::BinaryView | DataType::FixedSizeBinary(_) => DataType::Binary,
+        DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+        DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => DataType::Binary,
         DataType::Timestamp(unit, None) => DataType::Timestamp(*unit, None),
         // An instant; the name of its zone is no part of an ORC file.
         DataType::Timestamp(unit, Some(_)) => DataType::Timestamp(*unit, Some("UTC".into())),
@@ -157,7 +156,24 @@ impl Held {
 impl Writer {
     fn end_stripe(&mut self) -> Result<()> {
         let held = std::mem::take(&mut self.held);
-        let bytes = self.encode(&held.rows)?;
+        let rows = concat_batches(&self.schema, &held.rows).map_err(unwritable)?;
+        drop(held);
+        self.add(&rows)
+    }
+
+    /// Adds rows as a stripe, or as several if the library cannot encode them as one: for some numbers of
+    /// more than 24 bits, in runs with a few large ones, it panics or writes others. So every stripe is read
+    /// back, and such rows are split until it comes out right; three numbers in a run always do.
+    fn add(&mut self, rows: &RecordBatch) -> Result<()> {
+        let bytes = match self.encode(rows)? {
+            Some(bytes) => bytes,
+            None if rows.num_rows() > 1 => {
+                let half = rows.num_rows() / 2;
+                self.add(&rows.slice(0, half))?;
+                return self.add(&rows.slice(half, rows.num_rows() - half));
+            }
+            None => return Err(unwritable("the ORC library cannot encode them")),
+        };
         let tail = Tail::read(&mut Cursor::new(&bytes), bytes.len() as u64).map_err(impossible)?;
         if self.first.is_none() {
             self.append(&bytes[..MAGIC.len()])?;
@@ -174,24 +190,48 @@ impl Writer {
         Ok(())
     }
 
-    /// A file with these rows as its one stripe.
-    fn encode(&self, rows: &[RecordBatch]) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+    /// A file with these rows as its one stripe; `None` if the library does not write what it was given.
+    fn encode(&self, rows: &RecordBatch) -> Result<Option<Vec<u8>>> {
         let write = || {
+            let mut bytes = Vec::new();
             let mut builder = ArrowWriterBuilder::new(&mut bytes, Arc::clone(&self.schema))
                 .with_stripe_byte_size(usize::MAX);
             if let Some(compression) = self.settings.compression {
                 builder = builder.with_compression(compression);
             }
             let mut writer = builder.try_build()?;
-            rows.iter().try_for_each(|rows| writer.write(rows))?;
-            writer.close()
+            writer.write(rows)?;
+            writer.close()?;
+            Ok::<_, OrcError>(bytes)
         };
-        match catch_unwind(AssertUnwindSafe(write)) {
-            Ok(Ok(())) => Ok(bytes),
-            Ok(Err(cause)) => Err(unwritable(cause)),
-            Err(_) => Err(unwritable("the ORC library did not expect them")),
+        let bytes = match catch_unwind(AssertUnwindSafe(write)) {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(cause)) => return Err(unwritable(cause)),
+            Err(_) => return Ok(None),
+        };
+        let file = InMemory::new(bytes);
+        match catch_unwind(AssertUnwindSafe(|| self.holds(file.clone(), rows))) {
+            Ok(Ok(true)) => Ok(Some(file.into_bytes())),
+            _ => Ok(None),
         }
+    }
+
+    /// Whether a file has these rows.
+    fn holds(&self, file: InMemory, rows: &RecordBatch) -> Result<bool, ArrowError> {
+        let reader = ArrowReaderBuilder::try_new(file)
+            .map_err(|cause| ArrowError::ExternalError(Box::new(cause)))?
+            .with_schema(Arc::clone(&self.schema))
+            .with_batch_size(COLUMNAR_READ_ROWS);
+        let mut start = 0;
+        for read in reader.build() {
+            let read = read?;
+            let end = start + read.num_rows();
+            if end > rows.num_rows() || read.columns() != rows.slice(start, read.num_rows()).columns() {
+                return Ok(false);
+            }
+            start = end;
+        }
+        Ok(start == rows.num_rows())
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
@@ -259,8 +299,8 @@ impl FileWriter for Writer {
         match self.first.take() {
             Some(first) => self.end_file(&first)?,
             None => {
-                let empty = self.encode(&[])?;
-                self.append(&empty)?;
+                let empty = self.encode(&RecordBatch::new_empty(Arc::clone(&self.schema)))?;
+                self.append(&empty.ok_or_else(|| impossible("no rows"))?)?;
             }
         }
         Ok(self.file)
