@@ -118,6 +118,44 @@ impl<K: Key, V: Value> KeyedState<K, V> {
         self.value_mut(number)
     }
 
+    /// The number of a key's slot, which is its own as long as it is held, and whether the key is new.
+    #[cfg(feature = "table")]
+    #[inline]
+    pub(crate) fn slot(&mut self, hash: u64, key: &K, default: impl FnOnce() -> V) -> (u32, bool) {
+        match self.find(hash, key) {
+            Some(number) => (number, false),
+            None => (self.insert(hash, key.clone(), default()), true),
+        }
+    }
+
+    /// The number of a key's slot, if the key is held.
+    #[cfg(feature = "table")]
+    #[inline]
+    pub(crate) fn find_slot(&self, hash: u64, key: &K) -> Option<u32> {
+        self.find(hash, key)
+    }
+
+    /// What a slot holds.
+    #[cfg(feature = "table")]
+    #[inline]
+    pub(crate) fn at(&self, slot: u32) -> Option<(&K, &V)> {
+        let (page, at) = place(slot);
+        self.pages.get(page)?.entries().get(at)?.as_ref().map(|(key, value)| (key, value))
+    }
+
+    /// The value of a slot that is held, to be changed.
+    #[cfg(feature = "table")]
+    #[inline]
+    pub(crate) fn at_mut(&mut self, slot: u32) -> &mut V {
+        self.value_mut(slot)
+    }
+
+    /// All slots lie below this number.
+    #[cfg(feature = "table")]
+    pub(crate) fn slots_end(&self) -> u32 {
+        (self.pages.len() * PAGE_ENTRIES) as u32
+    }
+
     #[inline]
     fn value_mut(&mut self, number: u32) -> &mut V {
         let (page, at) = place(number);

@@ -3,7 +3,42 @@
 //! [`TableBatch`] (feature `arrow`) is what flows through the channels of a DataFrame or SQL query. The
 //! operators (feature `table`) evaluate DataFusion's physical expressions on it; DataFusion parses, resolves
 //! and optimises, these run.
+//!
+//! | operator | what it does | instances |
+//! |---|---|---|
+//! | [`Steps`] | filters and projections, fused | any |
+//! | [`GroupedAggregate`] | grouped aggregation, DISTINCT | any, behind [`partition_by`]; one without group columns |
+//! | [`StaticJoin`] | joins the stream with a table that does not change | any |
+//! | [`SortEpoch`] | the rows of an epoch in order | one |
+//! | [`Limit`] | the first rows | one |
 
 mod batch;
 
+#[cfg(feature = "table")]
+mod aggregate;
+#[cfg(feature = "table")]
+mod expression;
+#[cfg(feature = "table")]
+mod join;
+#[cfg(feature = "table")]
+mod keys;
+#[cfg(feature = "table")]
+mod limit;
+#[cfg(feature = "table")]
+mod partition;
+#[cfg(feature = "table")]
+mod sort;
+#[cfg(feature = "table")]
+mod steps;
+
 pub use batch::{TableBatch, TableBuilder};
+
+#[cfg(feature = "table")]
+pub use {
+    aggregate::{AggregateCall, Emit, GroupedAggregate, Grouping},
+    join::{JoinKind, JoinSpec, StaticJoin, StaticTable},
+    limit::Limit,
+    partition::{PartitionTable, partition_by},
+    sort::SortEpoch,
+    steps::{Step, Steps},
+};

@@ -1,0 +1,206 @@
+//! The aggregates that DataFusion computes: one accumulator for each group.
+
+use super::cell::{GroupState, SharedBytes};
+use super::{AggregateCall, Groups};
+use crate::error::{OperatorError, Result};
+use crate::state::KeyedState;
+use crate::table::expression::{arrow_failed_to, as_type, condition, evaluate_all, failed_to};
+use crate::table::keys::{KeyBytes, converter};
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::take_arrays;
+use arrow::datatypes::DataType;
+use arrow::row::RowConverter;
+use datafusion_common::{DataFusionError, ScalarValue};
+use datafusion_expr::Accumulator;
+use datafusion_physical_expr::PhysicalExpr;
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+type Accumulators = Vec<Box<dyn Accumulator>>;
+
+/// The accumulators of the groups touched since the last snapshot. Reading an accumulator's state consumes
+/// it, so a snapshot takes them all down; a group that is touched again is built from its stored state.
+pub(super) struct Others {
+    calls: Vec<Other>,
+    /// Turns the states of all calls of a group into one row.
+    converter: RowConverter,
+    live: HashMap<u32, Accumulators>,
+}
+
+struct Other {
+    call: AggregateCall,
+    /// The arguments, and behind them what the call is ordered by.
+    arguments: Vec<Arc<dyn PhysicalExpr>>,
+    state_types: Vec<DataType>,
+}
+
+impl Other {
+    fn new(call: AggregateCall) -> Result<Other> {
+        let function = &call.function;
+        if function.order_sensitivity().hard_requires() {
+            return Err(OperatorError::Expression(format!(
+                "`{}` needs its input sorted, which a stream is not; use array_agg(... ORDER BY ...)",
+                function.name()
+            )));
+        }
+        let mut arguments = function.expressions();
+        arguments.extend(function.order_bys().iter().map(|order| Arc::clone(&order.expr)));
+        let fields = function.state_fields().map_err(|error| failed(&call, &error))?;
+        let state_types = fields.iter().map(|field| field.data_type().clone()).collect();
+        Ok(Other { call, arguments, state_types })
+    }
+
+    fn accumulator(&self) -> Result<Box<dyn Accumulator>> {
+        self.call.function.create_accumulator().map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &DataFusionError) -> OperatorError {
+        failed(&self.call, error)
+    }
+}
+
+fn failed(call: &AggregateCall, error: &DataFusionError) -> OperatorError {
+    failed_to(&format!("compute `{}`", call.function.name()), error)
+}
+
+impl Others {
+    pub(super) fn new(calls: Vec<AggregateCall>) -> Result<Others> {
+        let calls = calls.into_iter().map(Other::new).collect::<Result<Vec<_>>>()?;
+        let converter = converter(calls.iter().flat_map(|call| call.state_types.iter().cloned()))?;
+        Ok(Others { calls, converter, live: HashMap::new() })
+    }
+
+    /// Adds rows to the accumulators of their groups.
+    pub(super) fn update(
+        &mut self,
+        groups: &Groups,
+        rows: &RecordBatch,
+        state: &KeyedState<KeyBytes, GroupState>,
+    ) -> Result<()> {
+        if self.calls.is_empty() {
+            return Ok(());
+        }
+        for &slot in &groups.slots {
+            if !self.live.contains_key(&slot) {
+                let accumulators = self.accumulators(slot, state)?;
+                self.live.insert(slot, accumulators);
+            }
+        }
+        for number in 0..self.calls.len() {
+            self.update_call(number, groups, rows)?;
+        }
+        Ok(())
+    }
+
+    fn update_call(&mut self, number: usize, groups: &Groups, rows: &RecordBatch) -> Result<()> {
+        let call = &self.calls[number];
+        let mut columns = evaluate_all(&call.arguments, rows)?;
+        let mask = match &call.call.filter {
+            Some(filter) => Some(condition(filter.as_ref(), rows)?),
+            None => None,
+        };
+        let counts = |row: usize| mask.as_ref().is_none_or(|mask| mask.value(row));
+        let (order, ends) = groups.by_group(counts);
+        let mixed = groups.slots.len() > 1 || order.len() < rows.num_rows();
+        if mixed {
+            columns = take_arrays(&columns, &UInt32Array::from(order), None)
+                .map_err(|error| arrow_failed_to("sort rows by group", &error))?;
+        }
+        let mut start = 0;
+        for (&slot, &end) in groups.slots.iter().zip(&ends) {
+            if end > start {
+                let part: Vec<ArrayRef> = columns.iter().map(|c| c.slice(start, end - start)).collect();
+                let live = self.live.get_mut(&slot).expect("invariant: touched groups are live");
+                live[number].update_batch(&part).map_err(|error| call.failed(&error))?;
+            }
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// The accumulators of a group as it was stored.
+    fn accumulators(&self, slot: u32, state: &KeyedState<KeyBytes, GroupState>) -> Result<Accumulators> {
+        let mut made = self.calls.iter().map(Other::accumulator).collect::<Result<Accumulators>>()?;
+        let Some((_, GroupState { others: SharedBytes(Some(bytes)), .. })) = state.at(slot) else {
+            return Ok(made);
+        };
+        let parser = self.converter.parser();
+        let columns = self
+            .converter
+            .convert_rows([parser.parse(bytes)])
+            .map_err(|error| arrow_failed_to("read the state of an aggregate", &error))?;
+        let mut columns = columns.into_iter();
+        for (call, accumulator) in self.calls.iter().zip(&mut made) {
+            let columns = call.state_types.iter().zip(&mut columns);
+            let states = columns.map(|(data_type, column)| as_type(column, data_type));
+            let states = states.collect::<Result<Vec<_>>>()?;
+            accumulator.merge_batch(&states).map_err(|error| call.failed(&error))?;
+        }
+        Ok(made)
+    }
+
+    /// The current results of groups, one column for each call.
+    pub(super) fn results(
+        &mut self,
+        slots: &[u32],
+        state: &KeyedState<KeyBytes, GroupState>,
+    ) -> Result<Vec<ArrayRef>> {
+        let mut columns = vec![Vec::with_capacity(slots.len()); self.calls.len()];
+        if columns.is_empty() {
+            return Ok(Vec::new());
+        }
+        for &slot in slots {
+            let mut stored;
+            let accumulators = match self.live.get_mut(&slot) {
+                Some(live) => live,
+                None => {
+                    stored = self.accumulators(slot, state)?;
+                    &mut stored
+                }
+            };
+            for ((call, accumulator), column) in self.calls.iter().zip(accumulators).zip(&mut columns) {
+                column.push(accumulator.evaluate().map_err(|error| call.failed(&error))?);
+            }
+        }
+        let arrays = self.calls.iter().zip(columns).map(|(call, column)| {
+            let values = ScalarValue::iter_to_array(column).map_err(|error| call.failed(&error))?;
+            as_type(values, call.call.function.field().data_type())
+        });
+        arrays.collect()
+    }
+
+    /// Moves the states of the live accumulators into the keyed state.
+    pub(super) fn store(&mut self, state: &mut KeyedState<KeyBytes, GroupState>) -> Result<()> {
+        if self.live.is_empty() {
+            return Ok(());
+        }
+        let mut slots = Vec::with_capacity(self.live.len());
+        let width = self.calls.iter().map(|call| call.state_types.len()).sum();
+        let mut columns: Vec<Vec<ScalarValue>> = vec![Vec::with_capacity(self.live.len()); width];
+        for (slot, accumulators) in self.live.drain() {
+            slots.push(slot);
+            let mut columns = columns.iter_mut();
+            for (call, mut accumulator) in self.calls.iter().zip(accumulators) {
+                let states = accumulator.state().map_err(|error| call.failed(&error))?;
+                for (column, state) in columns.by_ref().take(call.state_types.len()).zip(states) {
+                    column.push(state);
+                }
+            }
+        }
+        let types = self.calls.iter().flat_map(|call| &call.state_types);
+        let columns = columns.into_iter().zip(types).map(|(column, data_type)| {
+            let array = ScalarValue::iter_to_array(column)
+                .map_err(|error| failed_to("store the state of an aggregate", &error))?;
+            as_type(array, data_type)
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let rows = self
+            .converter
+            .convert_columns(&columns)
+            .map_err(|error| arrow_failed_to("store the state of an aggregate", &error))?;
+        for (slot, row) in slots.into_iter().zip(&rows) {
+            state.at_mut(slot).others = SharedBytes(Some(Arc::from(row.data())));
+        }
+        Ok(())
+    }
+}
