@@ -56,6 +56,10 @@ pub(crate) trait NodeBuilder: Send {
 pub(crate) struct Node {
     /// What it does, as `explain` shows it: `map`, `aggregate`, `source events`.
     pub(crate) kind: String,
+    /// What exactly it does: its expressions. Of a stateful operator, part of what a checkpoint has to match.
+    pub(crate) detail: String,
+    /// More about it for `explain` alone.
+    pub(crate) note: String,
     /// The stable id the user gave it.
     pub(crate) uid: Option<String>,
     pub(crate) role: Role,

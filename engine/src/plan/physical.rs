@@ -28,6 +28,8 @@ pub(crate) struct PlannedNode {
     /// The stable id under which its state stands in checkpoints.
     pub(crate) uid: String,
     pub(crate) kind: String,
+    pub(crate) detail: String,
+    pub(crate) note: String,
     pub(crate) role: Role,
     pub(crate) parallelism: usize,
     pub(crate) incoming: Vec<Incoming>,
@@ -74,6 +76,8 @@ impl PhysicalPlan {
                 id: *id,
                 uid,
                 kind: node.kind.clone(),
+                detail: node.detail.clone(),
+                note: node.note.clone(),
                 role: node.role.clone(),
                 parallelism,
                 incoming: node.incoming.clone(),
@@ -120,7 +124,7 @@ impl PhysicalPlan {
     pub(crate) fn identity(&self, id: String) -> QueryIdentity {
         let keeps = |node: &&PlannedNode| !matches!(node.role, Role::Operator { stateless: true });
         let operators =
-            self.nodes.iter().filter(keeps).map(|node| (node.uid.clone(), node.kind.clone())).collect();
+            self.nodes.iter().filter(keeps).map(|node| (node.uid.clone(), node.identity())).collect();
         QueryIdentity { id, operators }
     }
 
@@ -157,8 +161,21 @@ impl PhysicalPlan {
                 let _ = write!(text, "  <- {}", inputs.join(", "));
             }
             text.push('\n');
+            for line in [&node.detail, &node.note].into_iter().filter(|line| !line.is_empty()) {
+                let _ = writeln!(text, "       {line}");
+            }
         }
         text
+    }
+}
+
+impl PlannedNode {
+    /// What a checkpoint has to match: for a stateful operator of a table, its expressions too.
+    fn identity(&self) -> String {
+        match self.role {
+            Role::Operator { .. } if !self.detail.is_empty() => format!("{} {}", self.kind, self.detail),
+            _ => self.kind.clone(),
+        }
     }
 }
 

@@ -290,7 +290,7 @@ pub(crate) fn offsets_of(image: &Image, uid: &str) -> Result<Offsets> {
 
 /// An operator with the edges behind it.
 pub(crate) struct OperatorNode<I: Batch, O: Batch> {
-    pub(crate) factory: Box<dyn FnMut(Instance) -> Box<dyn Operator<I, O>> + Send>,
+    pub(crate) factory: Box<dyn FnMut(Instance) -> Result<Box<dyn Operator<I, O>>> + Send>,
     pub(crate) outputs: Outputs<O>,
 }
 
@@ -298,7 +298,7 @@ impl<I: Batch, O: Batch> NodeBuilder for OperatorNode<I, O> {
     fn build(&mut self, node: NodeId, instance: Instance, context: &mut BuildContext<'_>) -> Result<()> {
         let node = context.plan.node(node).clone();
         let next = context.next_stage(&self.outputs, instance)?;
-        let link = Link::new(node.uid.clone(), instance, (self.factory)(instance), next);
+        let link = Link::new(node.uid.clone(), instance, (self.factory)(instance)?, next);
         context.place::<I>(&node, instance, Box::new(link), false)
     }
 

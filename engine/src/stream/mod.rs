@@ -8,8 +8,6 @@ pub use keyed::{KeyedStream, WindowedStream};
 pub use sunk::Query;
 
 use crate::limits::EGRESS_ROWS;
-use crate::plan::graph::{Node, Outputs, Role};
-use crate::runtime::build::SourceNode;
 use crate::session::Session;
 use lotic_connectors::callback::{ForEach, ForEachBatch};
 use lotic_connectors::egress::{self, Egress};
@@ -40,18 +38,7 @@ impl<T: Send + 'static> Stream<T> {
     }
 
     pub(crate) fn from_source(session: &Session, factory: Box<dyn SourceFactory<Rows<T>>>) -> Self {
-        let outputs = Outputs::default();
-        let traits = factory.traits();
-        let node = Node {
-            kind: format!("source-{}", traits.name),
-            uid: None,
-            role: Role::Source(traits),
-            parallelism: None,
-            incoming: Vec::new(),
-            builder: Box::new(SourceNode { factory, outputs: outputs.clone() }),
-        };
-        let id = session.graph().add(node);
-        Stream::new(Piped::new(session.clone(), id, outputs))
+        Stream::new(Piped::source(session, factory))
     }
 
     /// Turns each row into another.

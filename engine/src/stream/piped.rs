@@ -2,16 +2,18 @@
 
 use super::sunk::Query;
 use crate::plan::graph::{EdgeId, Incoming, Node, NodeId, Outgoing, Outputs, PartitionFactory, Role};
-use crate::runtime::build::{OperatorNode, SinkNode};
+use crate::runtime::build::{OperatorNode, SinkNode, SourceNode};
 use crate::runtime::edge::Spread;
 use crate::session::Session;
-use lotic_connectors::SinkFactory;
+use lotic_connectors::{SinkFactory, SourceFactory};
 use lotic_operators::{Batch, Instance, Operator, Output, Result};
 
 /// The end of a dataflow so far: the outputs of one node or, after a union, of several.
 pub(crate) struct Piped<B: Batch> {
     session: Session,
     ends: Vec<(NodeId, Outputs<B>)>,
+    /// Instances of what comes next, where it has to keep the order of rows.
+    instances: Option<usize>,
 }
 
 impl<B: Batch> std::fmt::Debug for Piped<B> {
@@ -34,12 +36,38 @@ impl<B: Batch> Operator<B, B> for Pass {
 
 impl<B: Batch> Piped<B> {
     pub(crate) fn new(session: Session, node: NodeId, outputs: Outputs<B>) -> Self {
-        Piped { session, ends: vec![(node, outputs)] }
+        Piped { session, ends: vec![(node, outputs)], instances: None }
+    }
+
+    /// The beginning of a dataflow.
+    pub(crate) fn source(session: &Session, factory: Box<dyn SourceFactory<B>>) -> Self {
+        let outputs = Outputs::default();
+        let traits = factory.traits();
+        let node = Node {
+            kind: format!("source-{}", traits.name),
+            detail: String::new(),
+            note: String::new(),
+            uid: None,
+            role: Role::Source(traits),
+            parallelism: None,
+            incoming: Vec::new(),
+            builder: Box::new(SourceNode { factory, outputs: outputs.clone() }),
+        };
+        let id = session.graph().add(node);
+        Piped::new(session.clone(), id, outputs)
+    }
+
+    /// What comes next, the sink included, has this many instances, so that instance i feeds instance i and
+    /// the order of rows is kept; one if it cannot have as many.
+    #[cfg(feature = "sql")]
+    pub(crate) fn keeping_order(mut self, instances: Option<usize>) -> Self {
+        self.instances = instances;
+        self
     }
 
     /// The same place once more.
     pub(crate) fn other(&self) -> Self {
-        Piped { session: self.session.clone(), ends: self.ends.clone() }
+        Piped { session: self.session.clone(), ends: self.ends.clone(), instances: self.instances }
     }
 
     pub(crate) fn union(mut self, other: Self) -> Self {
@@ -77,7 +105,18 @@ impl<B: Batch> Piped<B> {
         kind: &str,
         stateless: bool,
         partition: Option<PartitionFactory<B>>,
-        make: impl FnMut(Instance) -> Box<dyn Operator<B, O>> + Send + 'static,
+        mut make: impl FnMut(Instance) -> Box<dyn Operator<B, O>> + Send + 'static,
+    ) -> Piped<O> {
+        self.try_operator(kind, stateless, partition, move |instance| Ok(make(instance)))
+    }
+
+    /// Adds an operator that may fail to be built, when the query is started or started again.
+    pub(crate) fn try_operator<O: Batch>(
+        self,
+        kind: &str,
+        stateless: bool,
+        partition: Option<PartitionFactory<B>>,
+        make: impl FnMut(Instance) -> crate::error::Result<Box<dyn Operator<B, O>>> + Send + 'static,
     ) -> Piped<O> {
         let id = self.reserve();
         let incoming = self.connect::<B>(id, |batch| batch, (partition.as_ref(), true));
@@ -90,20 +129,24 @@ impl<B: Batch> Piped<B> {
         kind: &str,
         stateless: bool,
         incoming: Vec<Incoming>,
-        make: impl FnMut(Instance) -> Box<dyn Operator<I, O>> + Send + 'static,
+        make: impl FnMut(Instance) -> crate::error::Result<Box<dyn Operator<I, O>>> + Send + 'static,
     ) -> Piped<O> {
         let outputs = Outputs::default();
         let builder = OperatorNode { factory: Box::new(make), outputs: outputs.clone() };
         let node = Node {
             kind: kind.to_owned(),
+            detail: String::new(),
+            note: String::new(),
             uid: None,
             role: Role::Operator { stateless },
-            parallelism: None,
+            parallelism: self.instances,
             incoming,
             builder: Box::new(builder),
         };
         self.place(id, node);
-        Piped::new(self.session.clone(), id, outputs)
+        let mut piped = Piped::new(self.session.clone(), id, outputs);
+        piped.instances = self.instances;
+        piped
     }
 
     /// Adds an operator with two inputs, each with its own partition; `left` and `right` wrap their batches.
@@ -114,12 +157,12 @@ impl<B: Batch> Piped<B> {
         kind: &str,
         (left, right): (fn(B) -> I, fn(R) -> I),
         partitions: (PartitionFactory<B>, PartitionFactory<R>),
-        make: impl FnMut(Instance) -> Box<dyn Operator<I, O>> + Send + 'static,
+        mut make: impl FnMut(Instance) -> Box<dyn Operator<I, O>> + Send + 'static,
     ) -> Piped<O> {
         let id = self.reserve();
         let mut incoming = self.connect::<I>(id, left, (Some(&partitions.0), false));
         incoming.extend(other.connect::<I>(id, right, (Some(&partitions.1), false)));
-        self.operator_node(id, kind, false, incoming, make)
+        self.operator_node(id, kind, false, incoming, move |instance| Ok(make(instance)))
     }
 
     /// Adds a place with several outputs; `make` gives the rule of each instance.
@@ -133,11 +176,15 @@ impl<B: Batch> Piped<B> {
         let id = self.reserve();
         let incoming = self.connect::<B>(id, |batch| batch, (None, true));
         let traits = factory.traits();
+        let fits = |instances| if instances <= traits.max_parallelism { instances } else { 1 };
+        let parallelism = self.instances.map(fits);
         let node = Node {
             kind: format!("sink-{}", traits.name),
+            detail: String::new(),
+            note: String::new(),
             uid: None,
             role: Role::Sink(traits),
-            parallelism: None,
+            parallelism,
             incoming,
             builder: Box::new(SinkNode { factory }),
         };
@@ -147,6 +194,13 @@ impl<B: Batch> Piped<B> {
 
     pub(crate) fn set_uid(&self, uid: &str) {
         self.change(|node| node.uid = Some(uid.to_owned()), "uid");
+    }
+
+    /// Says what exactly the last step does, for checkpoints and `explain`, and more for `explain` alone.
+    #[cfg(feature = "sql")]
+    pub(crate) fn describe(&self, detail: String, note: String) {
+        let describe = |node: &mut Node| (node.detail, node.note) = (detail, note);
+        self.change(describe, "describe");
     }
 
     pub(crate) fn set_parallelism(&self, parallelism: usize) {
