@@ -26,6 +26,19 @@
 //! | [`MemorySink`] | exactly once while the process lives | at commit | any number |
 //! | [`FileSink`] | exactly once | at commit | any number |
 //!
+//! # Tables
+//! With the feature `table`, the same for Arrow record batches, by the names of formats: see `table`, and
+//! `docs/options.md` for every option.
+//!
+//! | format | read as a stream | read bounded | written | delivery of the sink |
+//! |---|---|---|---|---|
+//! | `socket` | yes, not replayable | no | no | |
+//! | `rate` | yes | no | no | |
+//! | `memory` | yes, while the process lives | yes | yes | exactly once while the process lives |
+//! | `console` | no | no | yes | at least once |
+//! | `blackhole`, `noop` | no | no | yes | at least once |
+//! | `foreach`, `foreach_batch` (functions) | no | no | yes | at least once; same number, same rows |
+//!
 //! A query is exactly-once over a crash if its source is replayable and its sink exactly-once. A source that
 //! is not replayable loses what was in flight, whatever the sink promises.
 //!

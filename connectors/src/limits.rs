@@ -13,6 +13,20 @@ pub const UNPACED_BATCH_ROWS: u64 = 1 << 20;
 pub const FILE_BUFFER_BYTES: usize = 64 * 1024;
 /// In-progress files of one epoch and instance that failed attempts may leave behind.
 pub const FILE_ATTEMPTS: u32 = 1000;
+/// Folders within folders that a listing descends into: deeper is taken for a loop of links.
+pub const FOLDER_DEPTH: usize = 64;
+/// Entries of a folder that a source of files looks at in one poll.
+pub const FOLDER_ENTRIES_PER_POLL: usize = 256;
+/// Files that a source of files opens or closes in one poll.
+pub const FILES_PER_POLL: usize = 16;
+/// Rows of a batch of a bounded read.
+pub const TABLE_BATCH_ROWS: usize = 8_192;
+/// Files from which the schema of a folder is inferred, the first by path.
+pub const INFERRED_FILES: usize = 16;
+/// Files that one instance of a file sink holds open.
+pub const SINK_OPEN_FILES: usize = 64;
+/// Bytes of a folder's or file's name: what common file systems take.
+pub const FILE_NAME_BYTES: usize = 255;
 /// Bytes a socket source asks the operating system for in one read.
 pub const SOCKET_READ_BYTES: usize = 64 * 1024;
 /// Bytes of complete lines a socket source reads ahead of the query to plan a micro-batch.
@@ -21,6 +35,40 @@ pub const SOCKET_AHEAD_BYTES: usize = 4 << 20;
 pub const SOCKET_LINE_BYTES: usize = 1 << 20;
 /// How long a poll of a socket source waits for data.
 pub const SOCKET_POLL_WAIT: Duration = Duration::from_millis(50);
+/// Bytes of the longest record of a text file (a line, or a CSV record of several lines). A longer one is a
+/// malformed record.
+pub const TEXT_RECORD_BYTES: usize = 16 << 20;
+/// Bytes of a record over the limit, or of one in an error message, that are shown.
+pub const TEXT_SHOWN_BYTES: usize = 1024;
+/// Bytes of a text file after which a batch ends, however few rows it has. One record may go beyond.
+pub const TEXT_BATCH_BYTES: usize = 8 << 20;
+/// Bytes a text file is read by.
+pub const TEXT_READ_BYTES: usize = 256 * 1024;
+/// Bytes of the largest file that is read as a whole: JSON with `multiLine`, text with `wholetext`.
+pub const TEXT_DOCUMENT_BYTES: usize = 256 << 20;
+/// How deep the objects and lists of a JSON record may be nested. A deeper one is a malformed record.
+pub const JSON_DEPTH: usize = 128;
+/// Records of a file that are read to find its schema.
+pub const INFER_RECORDS: usize = 100_000;
+/// Rows that are decoded at once from a columnar file (Parquet, ORC).
+#[cfg(any(feature = "orc", feature = "parquet"))]
+pub const COLUMNAR_READ_ROWS: usize = 8192;
+/// Rows that are encoded at once into a columnar file, before its writer looks at the memory it holds.
+#[cfg(any(feature = "orc", feature = "parquet"))]
+pub const COLUMNAR_WRITE_ROWS: usize = 1024;
+/// Bytes of rows that the writer of a columnar file may be told to hold.
+#[cfg(any(feature = "orc", feature = "parquet"))]
+pub const COLUMNAR_GROUP_BYTES: usize = 1 << 30;
+/// Bytes after which a Parquet writer ends a row group unless it is told otherwise.
+#[cfg(feature = "parquet")]
+pub const PARQUET_ROW_GROUP_BYTES: usize = 128 << 20;
+/// Bytes of rows after which an ORC writer ends a stripe unless it is told otherwise.
+#[cfg(feature = "orc")]
+pub const ORC_STRIPE_BYTES: usize = 64 << 20;
 
+const _: () = assert!(TEXT_SHOWN_BYTES < TEXT_RECORD_BYTES && TEXT_RECORD_BYTES < TEXT_DOCUMENT_BYTES);
+// Arrow counts the bytes of a column of strings in 31 bits.
+const _: () = assert!(2 * (TEXT_BATCH_BYTES + 2 * TEXT_RECORD_BYTES) < i32::MAX as usize);
+const _: () = assert!(TEXT_DOCUMENT_BYTES < i32::MAX as usize);
 const _: () = assert!(PUSH_ROWS >= 1, "a push that takes nothing can never make progress");
 const _: () = assert!(SOCKET_READ_BYTES <= SOCKET_AHEAD_BYTES, "one read must fit the read-ahead");

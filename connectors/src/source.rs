@@ -100,7 +100,11 @@ pub trait Source<B: Batch>: Send {
     }
 
     /// The end of what could be read now: the plan of a micro-batch, at most `max_rows` away. Equal to
-    /// [`offsets`](Source::offsets) if nothing is there.
+    /// [`offsets`](Source::offsets) if nothing is there. Asked for `u64::MAX` rows it is all there is, whatever
+    /// limits the source has of its own; a batch without a limit of rows is planned with `u64::MAX - 1`.
+    ///
+    /// A partition may be planned up to `u64::MAX`: it is read to its end, wherever that is, and may leave the
+    /// offsets then. Such a source counts what it has read to the end in another partition.
     ///
     /// # Errors
     /// As for [`poll`](Source::poll).

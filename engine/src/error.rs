@@ -29,12 +29,22 @@ struct Inner {
     message: String,
     operator: Option<String>,
     epoch: Option<Epoch>,
+    location: Option<Location>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// A place in a text that the user wrote: SQL or a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Location {
+    /// The line, from 1.
+    pub line: u64,
+    /// The column, in characters, from 1.
+    pub column: u64,
 }
 
 impl Error {
     fn make(kind: ErrorKind, message: String) -> Self {
-        Error(Arc::new(Inner { kind, message, operator: None, epoch: None, source: None }))
+        Error(Arc::new(Inner { kind, message, operator: None, epoch: None, location: None, source: None }))
     }
 
     /// The query, its options or the user's code is wrong.
@@ -80,21 +90,31 @@ impl Error {
         self.rebuild(None, Some(epoch))
     }
 
+    /// The same error, said of a place in the text; the place is not part of the message.
+    #[must_use]
+    pub fn at_location(self, location: Location) -> Self {
+        let mut inner = self.into_inner();
+        inner.location = Some(location);
+        Error(Arc::new(inner))
+    }
+
     fn rebuild(self, operator: Option<String>, epoch: Option<Epoch>) -> Self {
-        match Arc::try_unwrap(self.0) {
-            Ok(mut inner) => {
-                inner.operator = inner.operator.or(operator);
-                inner.epoch = inner.epoch.or(epoch);
-                Error(Arc::new(inner))
-            }
-            Err(shared) => Error(Arc::new(Inner {
-                kind: shared.kind,
-                message: shared.message.clone(),
-                operator: shared.operator.clone().or(operator),
-                epoch: shared.epoch.or(epoch),
-                source: None,
-            })),
-        }
+        let mut inner = self.into_inner();
+        inner.operator = inner.operator.or(operator);
+        inner.epoch = inner.epoch.or(epoch);
+        Error(Arc::new(inner))
+    }
+
+    /// What it holds; a copy without the cause if it is shared.
+    fn into_inner(self) -> Inner {
+        Arc::try_unwrap(self.0).unwrap_or_else(|shared| Inner {
+            kind: shared.kind,
+            message: shared.message.clone(),
+            operator: shared.operator.clone(),
+            epoch: shared.epoch,
+            location: shared.location,
+            source: None,
+        })
     }
 
     /// Whose fault it is.
@@ -105,6 +125,12 @@ impl Error {
     /// The operator in which it arose, as `name[instance]`.
     pub fn operator(&self) -> Option<&str> {
         self.0.operator.as_deref()
+    }
+
+    /// Where in the text of the statement or schema the mistake is, if that is known. Lines and columns count
+    /// from the beginning of the text that was given.
+    pub fn location(&self) -> Option<Location> {
+        self.0.location
     }
 
     /// The epoch in which it arose: the first that is not durable.
@@ -145,6 +171,7 @@ impl From<OperatorError> for Error {
             message: error.to_string(),
             operator: None,
             epoch: None,
+            location: None,
             source: Some(Box::new(error)),
         }))
     }
@@ -162,6 +189,7 @@ impl From<ConnectorError> for Error {
             message: error.to_string(),
             operator: None,
             epoch: None,
+            location: None,
             source: Some(Box::new(error)),
         }))
     }

@@ -59,7 +59,7 @@ pub mod testing;
 pub use lotic_connectors as connectors;
 pub use lotic_operators as operators;
 
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Location, Result};
 pub use lotic_connectors::egress::Egress;
 pub use lotic_connectors::ingress::Ingress;
 pub use lotic_operators::Timestamp;
@@ -68,7 +68,7 @@ pub use runtime::wait::WaitStrategy;
 pub use session::{RestartPolicy, Session, SessionBuilder};
 pub use stream::{KeyedStream, Query, Stream, WindowedStream};
 #[cfg(feature = "sql")]
-pub use table::{DataFrame, OutputMode};
+pub use table::{DataFrame, OutputMode, SaveMode, functions};
 
 /// The example of the README is compiled and run.
 #[cfg(doctest)]

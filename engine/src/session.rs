@@ -116,6 +116,8 @@ impl SessionBuilder {
                 listeners: Mutex::new(Vec::new()),
                 queries: Mutex::new(Vec::new()),
                 started: AtomicUsize::new(0),
+                #[cfg(feature = "sql")]
+                tables: Mutex::new(None),
             }),
         })
     }
@@ -136,6 +138,9 @@ pub(crate) struct Inner {
     listeners: Mutex<Vec<Arc<dyn QueryListener>>>,
     queries: Mutex<Vec<StreamingQuery>>,
     started: AtomicUsize,
+    /// Made when the first table is.
+    #[cfg(feature = "sql")]
+    tables: Mutex<Option<Arc<crate::table::TableContext>>>,
 }
 
 impl std::fmt::Debug for Session {
@@ -193,6 +198,24 @@ impl Session {
         queries.clone()
     }
 
+    /// What tables need: made at the first call.
+    #[cfg(feature = "sql")]
+    pub(crate) fn tables(&self) -> Result<Arc<crate::table::TableContext>> {
+        let mut tables = lock(&self.inner.tables);
+        if let Some(tables) = tables.as_ref() {
+            return Ok(Arc::clone(tables));
+        }
+        let made = Arc::new(crate::table::TableContext::new(&self.inner.settings.app_name)?);
+        *tables = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// The session, without keeping it alive.
+    #[cfg(feature = "sql")]
+    pub(crate) fn downgrade(&self) -> WeakSession {
+        WeakSession(Arc::downgrade(&self.inner))
+    }
+
     pub(crate) fn graph(&self) -> MutexGuard<'_, Graph> {
         lock(&self.inner.graph)
     }
@@ -220,6 +243,17 @@ impl Session {
             wait: settings.wait,
             chaining: settings.chaining,
         }
+    }
+}
+
+/// A session that may be gone.
+#[cfg(feature = "sql")]
+pub(crate) struct WeakSession(std::sync::Weak<Inner>);
+
+#[cfg(feature = "sql")]
+impl WeakSession {
+    pub(crate) fn upgrade(&self) -> Option<Session> {
+        Some(Session { inner: self.0.upgrade()? })
     }
 }
 

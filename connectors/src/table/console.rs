@@ -135,11 +135,14 @@ impl Printer {
         let mut text = String::new();
         let known = self.layout.is_some();
         let layout = self.layout.get_or_insert_with(|| Layout::new(self.console.show, &self.console.schema));
+        if known {
+            // Ends the table before, if it has become too narrow.
+            layout.write_border(&mut text);
+        }
         if layout.fit(cells) || !known {
-            if known {
-                layout.write_border(&mut text);
-            }
             layout.write_header(&mut text);
+        } else {
+            text.clear();
         }
         layout.write_rows(cells, &mut text);
         self.print(&text)

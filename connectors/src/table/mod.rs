@@ -8,11 +8,13 @@
 //! | [`options`] | options, their checks and their documentation |
 //! | [`mod@format`] | file formats: bytes to rows and rows to bytes, one file at a time |
 //! | [`files`] | folders: listing, the stream of new files, bounded reads, the exactly-once sink |
-//! | `socket`, `console`, `rate`, `memory`, `blackhole` | the formats that are not files |
+//! | [`socket`], [`rate`], [`memory`], [`console`], [`blackhole`], [`foreach`] | what is not files |
+//! | [`show`] | rows as a table of text |
 
 pub mod blackhole;
 mod columns;
 pub mod console;
+mod document;
 pub mod files;
 pub mod foreach;
 pub mod format;
@@ -24,8 +26,9 @@ mod registry;
 pub mod show;
 pub mod socket;
 
+pub use document::document;
 pub use options::{OptionSpec, Options};
-pub use registry::registry;
+pub use registry::{Registry, registry};
 
 use crate::error::{ConnectorError, Result};
 use crate::sink::SinkFactory;

@@ -1,28 +1,48 @@
 //! The one table from format name to format.
 
 use super::TableFormat;
+use super::blackhole::BlackholeFormat;
+use super::console::ConsoleFormat;
+use super::memory::{MemoryFormat, MemoryTables};
+use super::rate::RateFormat;
+use super::socket::SocketFormat;
 use crate::error::{ConnectorError, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The formats by name.
 #[derive(Debug, Clone, Default)]
-pub struct Registry(BTreeMap<&'static str, Arc<dyn TableFormat>>);
+pub struct Registry {
+    formats: BTreeMap<&'static str, Arc<dyn TableFormat>>,
+    memory: MemoryTables,
+}
 
-/// The built-in formats.
+/// The built-in formats. Each call gives a registry with tables in memory of its own.
 pub fn registry() -> Registry {
-    Registry::default()
+    let mut registry = Registry::default();
+    registry.register(Arc::new(BlackholeFormat::BLACKHOLE));
+    registry.register(Arc::new(BlackholeFormat::NOOP));
+    registry.register(Arc::new(ConsoleFormat));
+    registry.register(Arc::new(MemoryFormat::new(registry.memory().clone())));
+    registry.register(Arc::new(RateFormat));
+    registry.register(Arc::new(SocketFormat));
+    registry
 }
 
 impl Registry {
     /// Adds a format, or replaces the one of that name.
     pub fn register(&mut self, format: Arc<dyn TableFormat>) {
-        self.0.insert(format.name(), format);
+        self.formats.insert(format.name(), format);
+    }
+
+    /// The tables that the format `memory` reads and writes.
+    pub fn memory(&self) -> &MemoryTables {
+        &self.memory
     }
 
     /// The formats, by name.
     pub fn formats(&self) -> impl Iterator<Item = &Arc<dyn TableFormat>> {
-        self.0.values()
+        self.formats.values()
     }
 
     /// The format of that name, in any case.
@@ -31,10 +51,10 @@ impl Registry {
     /// If there is none: the names there are, and the nearest of them.
     pub fn get(&self, name: &str) -> Result<&Arc<dyn TableFormat>> {
         let asked = name.to_ascii_lowercase();
-        self.0.get(asked.as_str()).ok_or_else(|| {
-            let names: Vec<&str> = self.0.keys().copied().collect();
+        self.formats.get(asked.as_str()).ok_or_else(|| {
+            let names: Vec<&str> = self.formats.keys().copied().collect();
             let nearest = super::options::nearest(&asked, names.iter().copied());
-            let hint = nearest.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
+            let hint = nearest.map_or(".".to_owned(), |name| format!("; did you mean `{name}`?"));
             ConnectorError::user(format!(
                 "there is no format `{name}`{hint} The formats are: {}",
                 names.join(", ")

@@ -34,7 +34,7 @@ const OPTIONS: [OptionSpec; 12] = [
     ),
     OptionSpec::new(
         "endWhenClosed",
-        "true, with `reconnect` false",
+        "true, or false with reconnect",
         "Whether the stream ends when the peer closes the connection in good order.",
     ),
     OptionSpec::new("connectTimeout", "2 s", "How long one attempt to connect may take."),

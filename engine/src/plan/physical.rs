@@ -7,6 +7,7 @@ use lotic_connectors::Delivery;
 use lotic_operators::limits::KEY_GROUPS;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// How rows cross an edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +119,14 @@ impl PhysicalPlan {
     /// Whether every source can be read again from an offset.
     pub(crate) fn is_replayable(&self) -> bool {
         self.nodes.iter().all(|node| !matches!(&node.role, Role::Source(traits) if !traits.replayable))
+    }
+
+    /// A sink that needs whole batches, if there is one.
+    pub(crate) fn batches_only(&self) -> Option<Arc<str>> {
+        self.nodes.iter().find_map(|node| match &node.role {
+            Role::Sink(traits) if traits.batches_only => Some(Arc::from(traits.name.as_str())),
+            _ => None,
+        })
     }
 
     /// What a checkpoint of this query has to match.

@@ -31,6 +31,8 @@ pub struct StreamingQuery {
     pub(crate) shared: Arc<Shared>,
     pub(crate) ask: Arc<dyn Fn(Ask) -> Result<()> + Send + Sync>,
     pub(crate) _threads: Arc<Threads>,
+    /// The sink that needs whole batches, if the query has one.
+    pub(crate) batches_only: Option<Arc<str>>,
 }
 
 impl std::fmt::Debug for StreamingQuery {
@@ -89,9 +91,12 @@ impl StreamingQuery {
     /// boundary: nothing is lost, replayed or reordered.
     ///
     /// # Errors
-    /// If the query has ended or the trigger is wrong.
+    /// If the query has ended, the trigger is wrong, or a sink cannot run in the mode it asks for.
     pub fn set_trigger(&self, trigger: Trigger) -> Result<()> {
         let trigger = trigger.check()?;
+        if let Some(sink) = &self.batches_only {
+            trigger.check_sink(sink)?;
+        }
         if !self.is_active() {
             return Err(Error::user("the query has ended: start it again"));
         }

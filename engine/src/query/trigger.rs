@@ -102,6 +102,20 @@ impl Trigger {
             trigger => Ok(trigger),
         }
     }
+
+    /// Makes sure that a sink that needs whole batches gets them.
+    ///
+    /// # Errors
+    /// If the mode is continuous.
+    pub(crate) fn check_sink(self, sink: &str) -> Result<()> {
+        match self.mode() {
+            Mode::MicroBatch => Ok(()),
+            Mode::Continuous => Err(Error::user(format!(
+                "sink `{sink}` takes whole batches with numbers of their own and cannot run in continuous mode: \
+                 use a micro-batch trigger such as processing_time(\"100 ms\") or available_now"
+            ))),
+        }
+    }
 }
 
 impl std::fmt::Display for Trigger {

@@ -55,7 +55,9 @@ impl Waiter {
         !self.targets.is_empty()
             && self.targets.iter().all(|(source, target)| {
                 let Some(at) = offsets.get(source) else { return false };
-                target.0.iter().all(|(partition, row)| at.get(partition).is_some_and(|at| at >= *row))
+                // A partition to be read to its end is counted by another one when it is done.
+                let mut counted = target.0.iter().filter(|(_, row)| **row != u64::MAX);
+                counted.all(|(partition, row)| at.get(partition).is_some_and(|at| at >= *row))
             })
     }
 }

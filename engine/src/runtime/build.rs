@@ -23,7 +23,7 @@ use crate::limits::{CHANNEL_BATCHES, CHANNEL_ITEMS};
 use crate::plan::graph::{EdgeId, NodeBuilder, NodeId, Outputs, PartitionFactory};
 use crate::plan::physical::{EdgeKind, PhysicalPlan, PlannedNode};
 use actix::Actor;
-use lotic_connectors::{Committer, Offsets, Polling, SinkFactory, SourceFactory};
+use lotic_connectors::{Committer, ModeWatch, Offsets, Polling, SinkFactory, SourceFactory};
 use lotic_operators::state::codec;
 use lotic_operators::{Batch, Epoch, Instance, Operator, Restore};
 use std::any::Any;
@@ -48,6 +48,8 @@ pub(crate) struct RunSettings {
     pub(crate) consistency: Consistency,
     pub(crate) batch_rows_max: Option<u64>,
     pub(crate) worker_offset: usize,
+    /// Says the mode to the sinks; set by the query's actor.
+    pub(crate) mode: ModeWatch,
 }
 
 /// The state of a build. Nodes are built from the sinks up, so that what a node feeds is there before it.
@@ -316,7 +318,9 @@ impl<B: Batch> NodeBuilder for SinkNode<B> {
     fn build(&mut self, node: NodeId, instance: Instance, context: &mut BuildContext<'_>) -> Result<()> {
         let node = context.plan.node(node).clone();
         let label = format!("{}[{}]", node.uid, instance.index);
-        let sink = self.factory.create(instance).map_err(|error| Error::from(error).at_operator(&label))?;
+        let mut sink =
+            self.factory.create(instance).map_err(|error| Error::from(error).at_operator(&label))?;
+        sink.watch(&context.settings.mode);
         let stage = SinkStage::new(node.uid.clone(), instance.index, sink);
         context.place::<B>(&node, instance, Box::new(stage), true)
     }

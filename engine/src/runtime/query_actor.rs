@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::limits::{MAILBOX_MESSAGES, PROGRESS_INTERVAL, TICK};
 use crate::query::progress::Reporter;
 use crate::query::shared::Shared;
-use crate::query::{Ask, QueryStatus, Trigger};
+use crate::query::{Ask, Mode, QueryStatus, Trigger};
 use crate::session::RestartPolicy;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle};
 use lotic_connectors::Offsets;
@@ -167,7 +167,10 @@ impl QueryActor {
     fn act(&mut self, action: Action, now_ns: u64, context: &mut Ctx) {
         let Some(active) = &mut self.active else { return };
         match action {
-            Action::OpenGates => active.tell_sources(|_| Command::OpenGates),
+            Action::OpenGates => {
+                active.spec.settings.mode.set_micro_batch(false);
+                active.tell_sources(|_| Command::OpenGates);
+            }
             Action::Plan { epoch, unlimited } => active.tell_sources(|_| Command::Plan { epoch, unlimited }),
             Action::PersistPlan { epoch, ends } => {
                 let ends = active.by_operator(ends);
@@ -175,6 +178,8 @@ impl QueryActor {
             }
             Action::Open { marker, until, mode, gates_open } => {
                 active.activity = active.reporter.activity();
+                // Known to the sinks before the sources send the rows.
+                active.spec.settings.mode.set_micro_batch(mode == Mode::MicroBatch && !gates_open);
                 active.modes.insert(marker.epoch, mode);
                 active.figures.entry(marker.epoch).or_default().opened_ns = now_ns;
                 active.tell_sources(|source| {

@@ -203,7 +203,8 @@ impl<B: Batch> SourceActor<B> {
     }
 
     fn plan(&mut self, epoch: Epoch, unlimited: bool, waker: &Waker) -> Result<()> {
-        let rows_max = self.batch_rows_max.filter(|_| !unlimited).unwrap_or(u64::MAX);
+        // Without a limit of ours the source still keeps to its own.
+        let rows_max = if unlimited { u64::MAX } else { self.batch_rows_max.unwrap_or(u64::MAX - 1) };
         let end = self.source.latest(rows_max)?;
         let position = self.source.offsets();
         let has_rows = end != position;

@@ -37,6 +37,16 @@ impl<T: Send + 'static> Stream<T> {
         Stream { piped }
     }
 
+    #[cfg(feature = "sql")]
+    pub(crate) fn from_piped(piped: Piped<Rows<T>>) -> Self {
+        Stream::new(piped)
+    }
+
+    #[cfg(feature = "sql")]
+    pub(crate) fn into_piped(self) -> Piped<Rows<T>> {
+        self.piped
+    }
+
     pub(crate) fn from_source(session: &Session, factory: Box<dyn SourceFactory<Rows<T>>>) -> Self {
         Stream::new(Piped::source(session, factory))
     }

@@ -65,6 +65,12 @@ impl<B: Batch> Piped<B> {
         self
     }
 
+    /// The place itself, which is one node. Not for what comes after a union.
+    #[cfg(feature = "sql")]
+    pub(crate) fn into_end(mut self) -> (NodeId, Outputs<B>) {
+        self.ends.swap_remove(0)
+    }
+
     /// The same place once more.
     pub(crate) fn other(&self) -> Self {
         Piped { session: self.session.clone(), ends: self.ends.clone(), instances: self.instances }

@@ -133,11 +133,17 @@ impl Query {
         }
     }
 
+    /// Takes the query's steps out of the session: it was only looked at.
+    #[cfg(feature = "sql")]
+    pub(crate) fn discard(self) {
+        let _ = self.session.graph().take_component(self.node);
+    }
+
     /// Starts the query and returns its handle. Recovers first if the checkpoint location holds something.
     ///
     /// # Errors
-    /// If the query is not complete, the checkpoint belongs to another query or is damaged beyond use, or a
-    /// source or sink cannot be reached.
+    /// If the query is not complete, the checkpoint belongs to another query or is damaged beyond use, a
+    /// source or sink cannot be reached, or a sink needs whole batches and the trigger is continuous.
     pub fn start(mut self, trigger: Trigger) -> Result<StreamingQuery> {
         let trigger = trigger.check()?;
         let (nodes, mistakes) = self.session.graph().take_component(self.node);
@@ -147,6 +153,10 @@ impl Query {
         let settings = self.session.settings();
         let options = PlanOptions { parallelism: settings.parallelism, chaining: settings.chaining };
         let plan = PhysicalPlan::new(&nodes, options)?;
+        let batches_only = plan.batches_only();
+        if let Some(sink) = &batches_only {
+            trigger.check_sink(sink)?;
+        }
         let number = self.session.number_query();
         let name = self.name.take().unwrap_or_else(|| format!("{}-{number}", settings.app_name));
         if matches!(self.location, Location::Nowhere) && self.policy.attempts > 0 {
@@ -164,6 +174,7 @@ impl Query {
                 consistency: self.consistency,
                 batch_rows_max: self.batch_rows_max,
                 worker_offset: number,
+                mode: lotic_connectors::ModeWatch::default(),
             },
             location: self.location,
             accept_duplicates: self.accept_duplicates,
@@ -176,7 +187,7 @@ impl Query {
         let run = spec.prepare(&Tell { coordinator, run: 0 }, trigger)?;
         let gone = || Error::internal("the coordinator ended before the query began");
         address.try_send(Ready { spec, run: Ok(run) }).map_err(|_| gone())?;
-        let query = StreamingQuery { shared, ask: asker(address), _threads: threads };
+        let query = StreamingQuery { shared, ask: asker(address), _threads: threads, batches_only };
         self.session.register(&query);
         Ok(query)
     }

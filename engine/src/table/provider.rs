@@ -1,10 +1,13 @@
-//! Tables of ours as DataFusion sees them.
+//! Streams as DataFusion sees them.
 
+use super::typed::TypedEnd;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, plan_err};
-use datafusion::logical_expr::{Expr, TableType};
+use datafusion::datasource::source_as_provider;
+use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use lotic_connectors::table::StreamTable;
 use std::sync::Arc;
@@ -15,6 +18,36 @@ pub(crate) struct StreamProvider {
     /// What to call it in errors and `explain`.
     pub(crate) name: String,
     pub(crate) table: Arc<dyn StreamTable>,
+    /// For a table that was made of a typed stream: where that stands. The planner goes on from here instead of
+    /// asking `table` for a source.
+    pub(crate) typed: Option<TypedEnd>,
+}
+
+impl StreamProvider {
+    /// A stream from a format.
+    pub(crate) fn new(name: impl Into<String>, table: Arc<dyn StreamTable>) -> Self {
+        StreamProvider { name: name.into(), table, typed: None }
+    }
+}
+
+/// Whether a plan reads a stream, in a subquery too.
+pub(crate) fn is_streaming(plan: &LogicalPlan) -> bool {
+    reads(plan, |_| true)
+}
+
+/// Whether a plan reads such a stream, in a subquery too.
+pub(crate) fn reads(plan: &LogicalPlan, such: impl Fn(&StreamProvider) -> bool) -> bool {
+    let mut found = false;
+    // The closure does not fail.
+    let _ = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(provider) = source_as_provider(&scan.source)
+        {
+            found |= provider.downcast_ref::<StreamProvider>().is_some_and(&such);
+        }
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    found
 }
 
 #[async_trait]

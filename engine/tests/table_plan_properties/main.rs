@@ -143,9 +143,15 @@ fn compare(case: &Case, shown: &[Vec<String>], expected: &[Vec<String>]) -> Resu
 fn check(seed: u64, benches: &Benches) -> Result<(), String> {
     let mut random = Random::new(seed);
     let mut input = Input::new(benches, &mut random);
-    let case = queries::case(&mut random);
+    // DataFusion gives two casts of one column the same name and then refuses to group by both.
+    let (case, schema, batches) = (0..5)
+        .find_map(|_| {
+            let case = queries::case(&mut random);
+            let (schema, batches) = benches.oracle.batch(&case.sql).ok()?;
+            Some((case, schema, batches))
+        })
+        .ok_or_else(|| format!("seed {seed}: no query that DataFusion can answer"))?;
     let told = |what: String| format!("seed {seed}, {:?}: {}\n{what}", case.mode, case.sql);
-    let (schema, batches) = benches.oracle.batch(&case.sql).map_err(|error| told(error.to_string()))?;
     let expected = rows_of(&batches);
     let out = MemoryTable::new("out", schema);
     let folder = tempfile::tempdir().unwrap();
@@ -158,7 +164,7 @@ fn check(seed: u64, benches: &Benches) -> Result<(), String> {
         .map_err(|_| told(format!("run {number} of {runs} failed")))?;
     }
     let shown = texts(&out.rows());
-    if case.keys == Some(0) && shown.is_empty() {
+    if case.keys == Some(0) && shown.is_empty() && shown != expected {
         // An aggregation of no rows at all has a batch answer, but no batch for which to emit it.
         let (_, rows) = benches.oracle.batch(&case.rows).unwrap();
         return if rows_of(&rows).is_empty() { Ok(()) } else { Err(told("nothing was shown".to_owned())) };

@@ -49,7 +49,7 @@ const RELATIONS: &[&str] = &[
     "s",
     "(SELECT k, g, n + 1 AS n, x, NOT b AS b FROM s WHERE n < 8) s",
     "(SELECT * FROM s UNION ALL SELECT * FROM t) s",
-    "(SELECT k, g, n, x, b FROM s UNION ALL SELECT k, n, CAST(g AS INT), n, b FROM t WHERE b) s",
+    "(SELECT k, g, n, x, b FROM s UNION ALL SELECT k, n AS g, CAST(g AS INT) AS n, x + n AS x, b FROM t WHERE b) s",
     "(SELECT * FROM s UNION ALL SELECT name, id, id * 2, CAST(id AS DOUBLE), id > 1 FROM d) s",
     "(SELECT DISTINCT k, g, n, x, b FROM s) s",
     "(SELECT k, g, n, x, b FROM s UNION SELECT k, g, n, x, b FROM t) s",
@@ -83,7 +83,8 @@ fn value(random: &mut Random) -> &'static str {
 fn call(random: &mut Random) -> String {
     let integer = *random.pick(INTEGERS);
     let float = *random.pick(FLOATS);
-    let any = *random.pick(random.clone().pick(&[INTEGERS, TEXTS, FLOATS]));
+    let kind = *random.pick(&[INTEGERS, TEXTS, FLOATS]);
+    let any = *random.pick(kind);
     match random.below(13) {
         0 | 1 => "count(*)".to_owned(),
         2 => format!("count({any})"),

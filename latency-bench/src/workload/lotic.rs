@@ -74,18 +74,24 @@ impl<'a> LoticRun<'a> {
     /// the peers do; otherwise the events come from a thread of their own, as in a service.
     pub(super) fn events(&self) -> (Stream<Event>, Feed) {
         if self.config.load == Load::Saturated || self.config.wait == WaitChoice::Busy {
-            let sent = AllSent::default();
-            let factory = DueFactory {
-                timebase: self.timebase.clone(),
-                traffic: self.config.traffic(),
-                batch_records: self.config.batch_records,
-                sent: sent.clone(),
-            };
+            let (factory, sent) = self.due();
             (self.session.source(factory), Feed::Inline(sent))
         } else {
             let (stream, ingress) = self.session.ingress("events");
             (stream, Feed::Thread(ingress))
         }
+    }
+
+    /// The schedule as a source that the engine polls, and what it will have sent.
+    pub(super) fn due(&self) -> (DueFactory, AllSent) {
+        let sent = AllSent::default();
+        let factory = DueFactory {
+            timebase: self.timebase.clone(),
+            traffic: self.config.traffic(),
+            batch_records: self.config.batch_records,
+            sent: sent.clone(),
+        };
+        (factory, sent)
     }
 
     /// Starts the query with the configuration's trigger, checkpoints on or off.

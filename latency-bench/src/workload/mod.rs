@@ -22,6 +22,8 @@ mod probe;
 mod saturation;
 pub mod socket;
 mod source;
+#[cfg(feature = "tables")]
+mod table;
 mod tumbling_window;
 
 /// Every workload, in the order of `list`.
@@ -29,6 +31,8 @@ pub static WORKLOADS: &[&dyn Workload] = &[
     &pass_through::PassThrough,
     &keyed_count::KeyedCount,
     &tumbling_window::TumblingWindow,
+    #[cfg(feature = "tables")]
+    &table::Table,
     &socket::Socket,
     &checkpointing::Checkpointing,
     &live_switch::LiveSwitch,

@@ -1,8 +1,8 @@
 //! Expressions evaluated on batches, with errors that name them.
 
 use crate::error::{OperatorError, Result};
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
-use arrow::compute::cast;
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow::compute::{cast, prep_null_mask_filter};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use datafusion_common::DataFusionError;
@@ -55,10 +55,11 @@ pub(super) fn evaluate_all(
     expressions.iter().map(|expression| evaluate(expression.as_ref(), rows)).collect()
 }
 
-/// The truth of a condition for each row; the value of a null slot says nothing.
+/// The truth of a condition for each row; null is not true.
 pub(super) fn condition(expression: &dyn PhysicalExpr, rows: &RecordBatch) -> Result<BooleanArray> {
     let values = evaluate(expression, rows)?;
-    as_boolean_array(&values).cloned().map_err(|error| failed(expression, &error))
+    let mask = as_boolean_array(&values).map_err(|error| failed(expression, &error))?;
+    Ok(if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() })
 }
 
 /// The values as a type; the same array where it has it.

@@ -257,7 +257,7 @@ impl StaticJoin {
         let columns = self.join(rows, &stream, &table)?;
         let joined = batch(&self.joined, columns, stream.len())?;
         let mask = condition(residual.as_ref(), &joined)?;
-        let kept = || (0..mask.len()).filter(|&pair| mask.is_valid(pair) && mask.value(pair));
+        let kept = || (0..mask.len()).filter(|&pair| mask.value(pair));
         pairs.stream = kept().map(|pair| stream.value(pair)).collect();
         pairs.table = kept().map(|pair| table.value(pair)).collect();
         Ok(pairs)
@@ -267,12 +267,9 @@ impl StaticJoin {
     fn results(&self, rows: &RecordBatch, taken: usize, pairs: Pairs) -> Result<RecordBatch> {
         let mut matched = vec![false; taken];
         pairs.stream.iter().for_each(|&row| matched[row as usize] = true);
-        let columns = match self.spec.kind {
-            JoinKind::Inner => self.join(rows, &pairs.stream.into(), &pairs.table.into())?,
-            JoinKind::Left => {
-                let (stream, table) = preserve(&matched, &pairs);
-                self.join(rows, &stream, &table)?
-            }
+        let (stream, table) = match self.spec.kind {
+            JoinKind::Inner => (pairs.stream.into(), pairs.table.into()),
+            JoinKind::Left => preserve(&matched, &pairs),
             JoinKind::Semi | JoinKind::Anti => {
                 let wanted = self.spec.kind == JoinKind::Semi;
                 let kept = (0..taken as u32).filter(|&row| matched[row as usize] == wanted);
@@ -282,8 +279,8 @@ impl StaticJoin {
                 return batch(&self.spec.output, columns, kept.len());
             }
         };
-        let count = columns.first().map_or(0, |column| column.len());
-        batch(&self.spec.output, columns, count)
+        // Rows may have no columns: they are counted by what they are made of.
+        batch(&self.spec.output, self.join(rows, &stream, &table)?, stream.len())
     }
 }
 

@@ -18,10 +18,14 @@
 //! assert_eq!(rows, [("a".into(), 1), ("b".into(), 1), ("a".into(), 2)]);
 //! ```
 
+#[cfg(feature = "arrow")]
+mod by_row;
 mod driver;
 mod rescale;
 mod stored;
 
+#[cfg(feature = "arrow")]
+pub use by_row::{ByRow, rows_as_text};
 pub use stored::Stored;
 
 use crate::batch::{Batch, Rows};

@@ -1,5 +1,20 @@
 //! File formats: bytes to rows and rows to bytes, one file at a time.
 
+#[cfg(any(feature = "orc", feature = "parquet"))]
+mod columnar;
+mod compression;
+pub mod csv;
+pub mod json;
+mod lines;
+mod malformed;
+#[cfg(feature = "orc")]
+pub mod orc;
+#[cfg(feature = "parquet")]
+pub mod parquet;
+mod pattern;
+pub mod text;
+mod times;
+
 use super::options::{OptionSpec, Options};
 use crate::error::Result;
 use arrow::array::RecordBatch;

@@ -37,6 +37,14 @@ pub(super) fn stream_of(
     Some((stream.name.clone(), Arc::clone(&stream.table)))
 }
 
+/// Where the typed stream stands of which a table was made.
+pub(super) fn typed_end(
+    source: &Arc<dyn datafusion::logical_expr::TableSource>,
+) -> Option<crate::table::TypedEnd> {
+    let provider = source_as_provider(source).ok()?;
+    provider.downcast_ref::<StreamProvider>()?.typed.clone()
+}
+
 /// What runs the bounded parts of a query: DataFusion's state and the threads it runs on.
 #[derive(Clone)]
 pub(crate) struct Tables {

@@ -4,6 +4,7 @@
 //! ago. In a stream each batch has its own time: that at which it is evaluated. Rows that are processed
 //! again after a restart get a new one.
 
+use super::optimize::keep_name;
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -50,11 +51,11 @@ pub(super) fn per_batch(plan: LogicalPlan, options: &ConfigOptions) -> Result<Lo
     let signature = Signature::nullary(Volatility::Volatile);
     let now = Arc::new(ScalarUDF::from(BatchTime { signature, zone }));
     let rewritten = plan.transform_up_with_subqueries(|node| {
+        let schema = Arc::clone(node.schema());
         node.map_expressions(|expr| {
             let name = expr.schema_name().to_string();
             let rewritten = expr.transform_up(|expr| Ok(rewrite(expr, &now)))?;
-            let renamed = rewritten.transformed && rewritten.data.schema_name().to_string() != name;
-            Ok(if renamed { rewritten.update_data(|expr| expr.alias(name)) } else { rewritten })
+            Ok(keep_name(&schema, name, rewritten))
         })
     })?;
     Ok(rewritten.data)

@@ -155,9 +155,15 @@ impl Planner<'_> {
             Some(columns) => Arc::new(table.schema().project(columns).map_err(|e| wrong(e.into()))?),
             None => table.schema(),
         };
-        let piped = Piped::source(self.session, table.source(columns.as_deref())?);
-        piped.set_uid(&self.name(&format!("source-{name}")));
-        piped.describe(format!("read {}", names(&schema)), String::new());
+        let piped = match bounded::typed_end(&scan.source) {
+            Some(typed) => typed.piped(self.session, columns.as_deref())?,
+            None => {
+                let piped = Piped::source(self.session, table.source(columns.as_deref())?);
+                piped.set_uid(&self.name(&format!("source-{name}")));
+                piped.describe(format!("read {}", names(&schema)), String::new());
+                piped
+            }
+        };
         let mut part = Part::new(piped, schema, Emission::Once);
         for filter in &scan.filters {
             let predicate = self.expr(filter, &scan.projected_schema)?;

@@ -8,10 +8,9 @@ use super::bounded::Tables;
 use super::clock;
 use super::wrong;
 use crate::error::{Error, Result};
-use datafusion::common::Result as PlanResult;
-use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result as PlanResult, ScalarValue};
 use datafusion::logical_expr::expr::Alias;
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
@@ -73,7 +72,7 @@ pub(super) fn optimize(tables: &Tables, plan: &LogicalPlan) -> Result<LogicalPla
 fn read_values(tables: &Tables, plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut failed = None;
     let read = plan.transform_up_with_subqueries(|node| {
-        let named = node.schema().clone();
+        let schema = Arc::clone(node.schema());
         node.map_expressions(|expr| {
             let name = expr.schema_name().to_string();
             let read = expr.transform_up(|expr| match expr {
@@ -82,10 +81,7 @@ fn read_values(tables: &Tables, plan: LogicalPlan) -> Result<LogicalPlan> {
                 }
                 other => Ok(Transformed::no(other)),
             })?;
-            // The column keeps the name that nodes above know it by.
-            let rename = read.transformed && read.data.schema_name().to_string() != name;
-            let known = named.fields().iter().any(|field| field.name() == &name);
-            Ok(if rename && known { read.update_data(|expr| alias(expr, name)) } else { read })
+            Ok(keep_name(&schema, name, read))
         })
     });
     match (failed, read) {
@@ -94,8 +90,14 @@ fn read_values(tables: &Tables, plan: LogicalPlan) -> Result<LogicalPlan> {
     }
 }
 
-fn alias(expr: Expr, name: String) -> Expr {
-    Expr::Alias(Alias::new(expr, None::<&str>, name))
+/// Gives a rewritten expression the name that nodes above know its column by, if it makes one.
+pub(super) fn keep_name(schema: &DFSchema, name: String, rewritten: Transformed<Expr>) -> Transformed<Expr> {
+    let renamed = rewritten.transformed && rewritten.data.schema_name().to_string() != name;
+    if renamed && schema.fields().iter().any(|field| field.name() == &name) {
+        rewritten.update_data(|expr| Expr::Alias(Alias::new(expr, None::<&str>, name)))
+    } else {
+        rewritten
+    }
 }
 
 fn read_value(
@@ -114,7 +116,7 @@ fn value_of(tables: &Tables, subquery: &Subquery) -> Result<ScalarValue> {
     if super::bounded::has_stream(&subquery.subquery) {
         return Err(super::legal::subquery_over_stream());
     }
-    let field = subquery.subquery.schema().field(0).clone();
+    let field = subquery.subquery.schema().field(0);
     let batches = tables.collect(&subquery.subquery)?;
     let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
     match batches.iter().find(|batch| batch.num_rows() > 0) {

@@ -60,7 +60,7 @@ impl PlanBench {
     /// # Errors
     /// If the name cannot be a table's.
     pub fn stream(&self, name: &str, table: Arc<dyn StreamTable>) -> Result<()> {
-        self.register(name, Arc::new(StreamProvider { name: name.to_owned(), table }))
+        self.register(name, Arc::new(StreamProvider::new(name, table)))
     }
 
     /// Adds a bounded table, or replaces one.

@@ -8,7 +8,6 @@ use crate::error::Result;
 use crate::table::expression::{condition, evaluate};
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Int64Array, PrimitiveArray, RecordBatch};
 use arrow::buffer::NullBuffer;
-use arrow::compute::prep_null_mask_filter;
 use arrow::datatypes::{
     ArrowNativeTypeOp, DataType, Date32Type, Date64Type, Decimal128Type, DurationMicrosecondType,
     DurationMillisecondType, DurationNanosecondType, DurationSecondType, Float32Type, Float64Type, Int8Type,
@@ -66,7 +65,7 @@ impl Native {
     pub(super) fn update(&self, cells: &mut [Cell], groups: &[u32], rows: &RecordBatch) -> Result<()> {
         let mut valid = match &self.filter {
             Some(filter) => {
-                let mask = prep_null_mask_filter(&condition(filter.as_ref(), rows)?);
+                let mask = condition(filter.as_ref(), rows)?;
                 Some(NullBuffer::new(mask.values().clone()))
             }
             None => None,

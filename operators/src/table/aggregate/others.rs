@@ -99,7 +99,7 @@ impl Others {
             Some(filter) => Some(condition(filter.as_ref(), rows)?),
             None => None,
         };
-        let counts = |row: usize| mask.as_ref().is_none_or(|mask| mask.is_valid(row) && mask.value(row));
+        let counts = |row: usize| mask.as_ref().is_none_or(|mask| mask.value(row));
         let (order, ends) = groups.by_group(counts);
         let mixed = groups.slots.len() > 1 || order.len() < rows.num_rows();
         if mixed {

@@ -1,0 +1,108 @@
+//! Rows of a table as files in a folder, exactly once.
+//!
+//! # Layout
+//! Each instance writes the rows of each epoch to one file, or to more if `partition_by`, `maxRowsPerFile` or
+//! `maxFileBytes` say so. While the epoch is open they are hidden in the sink's folder; the commit renames them
+//! to their names, in partition folders where asked for. A reader that leaves out names beginning with `.`
+//! sees complete and committed files only. A folder belongs to one query and its checkpoint location; a program
+//! that moves finished files away leaves those of the newest epoch in place: after a crash they are how a
+//! commit is known to have been done.
+//!
+//! | moment | what is on disk | after a crash |
+//! |---|---|---|
+//! | rows are written | hidden files, perhaps incomplete | deleted, rows come again |
+//! | prepared | hidden files, complete and synced | committed if the checkpoint is durable, else deleted |
+//! | committed | visible files | stay; a second commit finds them and does nothing |
+//!
+//! # Bounded writes
+//! The save mode decides what becomes of the files that are there: those that a read of the folder would find.
+//! Overwrite deletes them with the first commit, after the new files have their names. Their epochs begin at 1
+//! each time, so a bounded write is repeated as a whole if its process dies.
+
+mod commit;
+mod names;
+mod split;
+mod target;
+mod writer;
+
+use super::settings::{self, FileLimits};
+use crate::error::Result;
+use crate::limits::PARALLELISM;
+use crate::sink::{Committer, Delivery, Sink, SinkFactory, SinkTraits};
+use crate::table::format::FileFormat;
+use crate::table::{Options, WriteRequest};
+use lotic_operators::Instance;
+use lotic_operators::key::hash_of;
+use lotic_operators::table::TableBatch;
+use split::Split;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+use target::Target;
+
+/// What the instances of a sink share.
+#[derive(Debug)]
+struct Factory {
+    format: Arc<dyn FileFormat>,
+    options: Options,
+    /// `csv`, `csv.gz`.
+    extension: String,
+    split: Split,
+    limits: FileLimits,
+    target: Target,
+}
+
+/// A sink of files; the options were checked to be known.
+pub(super) fn factory(
+    format: Arc<dyn FileFormat>,
+    request: &WriteRequest,
+) -> Result<Box<dyn SinkFactory<TableBatch>>> {
+    let path = settings::path_of(&request.options)?;
+    let split = Split::new(&request.schema, &request.partition_by)?;
+    format.check_write(&split.schema, &request.options)?;
+    let suffix = format.compression_suffix(&request.options)?;
+    let target = Target {
+        sink: format.name().to_owned(),
+        // The process may change its working folder later.
+        path: std::path::absolute(Path::new(&path)).unwrap_or_else(|_| path.into()),
+        save_mode: request.save_mode,
+        run: request.save_mode.map(|_| run_number()),
+    };
+    Ok(Box::new(FilesSink(Arc::new(Factory {
+        extension: format!("{}{suffix}", format.extension()),
+        limits: FileLimits::new(&request.options)?,
+        options: request.options.clone(),
+        format,
+        split,
+        target,
+    }))))
+}
+
+/// A number that no other bounded write has.
+fn run_number() -> u64 {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos());
+    hash_of(&(now, std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed)))
+}
+
+struct FilesSink(Arc<Factory>);
+
+impl SinkFactory<TableBatch> for FilesSink {
+    fn traits(&self) -> SinkTraits {
+        SinkTraits {
+            name: self.0.target.sink.clone(),
+            delivery: Delivery::ExactlyOnce,
+            max_parallelism: PARALLELISM,
+            batches_only: false,
+        }
+    }
+
+    fn create(&self, instance: Instance) -> Result<Box<dyn Sink<TableBatch>>> {
+        Ok(Box::new(writer::Writer::new(Arc::clone(&self.0), instance)))
+    }
+
+    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
+        Ok(Some(Box::new(commit::FilesCommitter(self.0.target.clone()))))
+    }
+}

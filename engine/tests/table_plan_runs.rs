@@ -1,0 +1,164 @@
+//! What bounded tables, time and order mean in a query that runs, stops and starts again.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![cfg(feature = "sql")]
+
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray};
+use lotic::connectors::table::memory::MemoryTable;
+use lotic::testing::PlanBench;
+use lotic::{ErrorKind, OutputMode, Session, StreamingQuery, Trigger};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+fn rows(numbers: &[Option<i64>], words: &[&str]) -> RecordBatch {
+    RecordBatch::try_from_iter_with_nullable([
+        ("n", Arc::new(Int64Array::from(numbers.to_vec())) as ArrayRef, true),
+        ("word", Arc::new(StringArray::from(words.to_vec())) as ArrayRef, true),
+    ])
+    .unwrap()
+}
+
+fn bench(parallelism: usize) -> (PlanBench, MemoryTable) {
+    let session = Session::builder().workers(2).parallelism(parallelism).get_or_create().unwrap();
+    let bench = PlanBench::new(session).unwrap();
+    let stream = MemoryTable::new("s", rows(&[], &[]).schema());
+    bench.stream("s", Arc::new(stream.clone())).unwrap();
+    table(&bench, &[Some(1)], &["one"]);
+    (bench, stream)
+}
+
+/// Sets what the bounded table `d` holds.
+fn table(bench: &PlanBench, numbers: &[Option<i64>], words: &[&str]) {
+    let rows = rows(numbers, words);
+    bench.table("d", rows.schema(), vec![rows]).unwrap();
+}
+
+fn start(bench: &PlanBench, sql: &str, mode: OutputMode, out: &MemoryTable, at: &Path) -> StreamingQuery {
+    let query = bench.query(sql, mode, out.sink(mode)).unwrap().checkpoint_location(at);
+    query.start(Trigger::processing_time("0 ms")).unwrap()
+}
+
+fn run(bench: &PlanBench, sql: &str, out: &MemoryTable, at: &Path) {
+    let query = start(bench, sql, OutputMode::Append, out, at);
+    query.process_all_available().unwrap();
+    query.stop().unwrap();
+}
+
+fn words(out: &MemoryTable) -> Vec<String> {
+    let rows = out.rows();
+    let column = rows.column_by_name("word").unwrap();
+    let column = column.as_any().downcast_ref::<StringArray>().unwrap();
+    let mut words: Vec<String> = column.iter().map(|word| word.unwrap_or("-").to_owned()).collect();
+    words.sort();
+    words
+}
+
+#[test]
+fn the_bounded_side_of_a_join_is_read_again_at_each_start() {
+    for parallelism in [1, 3] {
+        let (bench, stream) = bench(parallelism);
+        let folder = tempfile::tempdir().unwrap();
+        let sql = "SELECT s.n, d.word FROM s LEFT JOIN d ON s.n = d.n";
+        let out = MemoryTable::new("out", bench.schema(sql).unwrap());
+        stream.add(rows(&[Some(1), Some(2), None], &["", "", ""])).unwrap();
+        run(&bench, sql, &out, folder.path());
+        assert_eq!(words(&out), ["-", "-", "one"]);
+        table(&bench, &[Some(2), Some(2), None], &["two", "deux", "null"]);
+        stream.add(rows(&[Some(1), Some(2), None], &["", "", ""])).unwrap();
+        run(&bench, sql, &out, folder.path());
+        assert_eq!(words(&out), ["-", "-", "-", "-", "deux", "one", "two"]);
+    }
+}
+
+#[test]
+fn a_bounded_part_of_a_union_is_read_once_and_not_again_after_a_restart() {
+    let (bench, stream) = bench(1);
+    let folder = tempfile::tempdir().unwrap();
+    let sql = "SELECT word FROM s UNION ALL SELECT word FROM d";
+    let out = MemoryTable::new("out", bench.schema(sql).unwrap());
+    stream.add(rows(&[Some(1)], &["first"])).unwrap();
+    run(&bench, sql, &out, folder.path());
+    assert_eq!(words(&out), ["first", "one"]);
+    table(&bench, &[Some(1), Some(2)], &["one", "two"]);
+    stream.add(rows(&[Some(1)], &["second"])).unwrap();
+    run(&bench, sql, &out, folder.path());
+    assert_eq!(words(&out), ["first", "one", "second"]);
+}
+
+#[test]
+fn not_in_knows_of_nulls_and_of_empty_tables() {
+    let sql = "SELECT word FROM s WHERE n NOT IN (SELECT n FROM d)";
+    for (numbers, passed) in [
+        (&[Some(1)][..], &["two"][..]),
+        (&[Some(1), None][..], &[][..]),
+        (&[][..], &["none", "one", "two"][..]),
+    ] {
+        let (bench, stream) = bench(1);
+        table(&bench, numbers, &vec![""; numbers.len()]);
+        let out = MemoryTable::new("out", bench.schema(sql).unwrap());
+        stream.add(rows(&[Some(1), Some(2), None], &["one", "two", "none"])).unwrap();
+        run(&bench, sql, &out, tempfile::tempdir().unwrap().path());
+        assert_eq!(words(&out), passed, "NOT IN {numbers:?}");
+    }
+}
+
+#[test]
+fn a_bounded_side_that_cannot_be_read_fails_the_start_with_its_cause() {
+    let (bench, _) = bench(1);
+    table(&bench, &[Some(0)], &["zero"]);
+    let sql = "SELECT s.n FROM s JOIN (SELECT 1 / n AS n FROM d) d ON s.n = d.n";
+    let out = MemoryTable::new("out", bench.schema(sql).unwrap());
+    let query = bench.query(sql, OutputMode::Append, out.sink(OutputMode::Append)).unwrap();
+    let error = query.start(Trigger::processing_time("0 ms")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::User, "{error}");
+    assert!(error.to_string().contains("Divide by zero"), "{error}");
+    assert!(error.to_string().contains("join"), "the operator is not named: {error}");
+}
+
+#[test]
+fn the_time_of_day_is_that_of_each_batch() {
+    let (bench, stream) = bench(1);
+    let folder = tempfile::tempdir().unwrap();
+    let sql = "SELECT now() AS at, current_date(), current_time() FROM s \
+               WHERE now() > '2020-01-01T00:00:00' AND current_date() > '2020-01-01'";
+    let out = MemoryTable::new("out", bench.schema(sql).unwrap());
+    let query = start(&bench, sql, OutputMode::Append, &out, folder.path());
+    let nanos = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as i64;
+    let mut between = Vec::new();
+    for _ in 0..2 {
+        between.push(nanos());
+        stream.add(rows(&[Some(1)], &["x"])).unwrap();
+        query.process_all_available().unwrap();
+    }
+    query.stop().unwrap();
+    let rows = out.rows();
+    let at = rows.column(0).as_any().downcast_ref::<TimestampNanosecondArray>().unwrap();
+    assert_eq!(at.len(), 2);
+    assert!(at.value(0) >= between[0] && at.value(0) <= between[1], "{at:?} {between:?}");
+    assert!(at.value(1) >= between[1] && at.value(1) <= nanos(), "{at:?} {between:?}");
+}
+
+#[test]
+fn changes_of_a_result_come_in_order_through_all_that_follows() {
+    for sql in [
+        "SELECT count(*) AS c FROM s",
+        "SELECT c + 0 AS c FROM (SELECT n % 1 AS k, count(*) AS c FROM s GROUP BY 1) WHERE c > 0",
+        "SELECT a.c FROM (SELECT n % 1 AS k, count(*) AS c FROM s GROUP BY 1) a JOIN d ON a.k + 1 = d.n",
+    ] {
+        let (bench, stream) = bench(3);
+        let folder = tempfile::tempdir().unwrap();
+        let out = MemoryTable::new("out", bench.schema(sql).unwrap());
+        let query = start(&bench, sql, OutputMode::Update, &out, folder.path());
+        query.set_trigger(Trigger::continuous("5 ms")).unwrap();
+        for n in 0..200 {
+            stream.add(rows(&[Some(n)], &["x"])).unwrap();
+        }
+        query.process_all_available().unwrap();
+        query.stop().unwrap();
+        let rows = out.rows();
+        let counts = rows.column(0).as_any().downcast_ref::<Int64Array>().unwrap().values().to_vec();
+        assert!(counts.is_sorted(), "{sql}: {counts:?}");
+        assert_eq!(counts.last(), Some(&200), "{sql}");
+    }
+}
