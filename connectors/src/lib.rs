@@ -32,6 +32,7 @@
 //!
 //! | format | read as a stream | read bounded | written | delivery of the sink |
 //! |---|---|---|---|---|
+//! | `csv`, `json`, `text`, `parquet`, `orc` | yes | yes | yes | exactly once |
 //! | `socket` | yes, not replayable | no | no | |
 //! | `rate` | yes | no | no | |
 //! | `memory` | yes, while the process lives | yes | yes | exactly once while the process lives |

@@ -224,7 +224,7 @@ fn a_memory_sink_adds_or_replaces_and_is_read_as_a_stream() {
     let (mut sink, mut committer) =
         (factory.create(Instance::ONLY).unwrap(), factory.committer().unwrap().unwrap());
     for (epoch, rows) in [(1, numbers([1])), (2, numbers([1, 2]))] {
-        let handle = epoch_of(&mut sink, epoch, &[rows.clone()]);
+        let handle = epoch_of(&mut sink, epoch, std::slice::from_ref(&rows));
         committer.commit(Epoch(epoch), &handle).unwrap();
         assert_eq!(replacing.rows(), rows);
     }

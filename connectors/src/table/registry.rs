@@ -3,6 +3,10 @@
 use super::TableFormat;
 use super::blackhole::BlackholeFormat;
 use super::console::ConsoleFormat;
+use super::files::FilesFormat;
+use super::format::csv::Csv;
+use super::format::json::Json;
+use super::format::text::Text;
 use super::memory::{MemoryFormat, MemoryTables};
 use super::rate::RateFormat;
 use super::socket::SocketFormat;
@@ -23,6 +27,13 @@ pub fn registry() -> Registry {
     registry.register(Arc::new(BlackholeFormat::BLACKHOLE));
     registry.register(Arc::new(BlackholeFormat::NOOP));
     registry.register(Arc::new(ConsoleFormat));
+    registry.register(Arc::new(FilesFormat::new(Csv)));
+    registry.register(Arc::new(FilesFormat::new(Json)));
+    registry.register(Arc::new(FilesFormat::new(Text)));
+    #[cfg(feature = "orc")]
+    registry.register(Arc::new(FilesFormat::new(super::format::orc::Orc)));
+    #[cfg(feature = "parquet")]
+    registry.register(Arc::new(FilesFormat::new(super::format::parquet::Parquet)));
     registry.register(Arc::new(MemoryFormat::new(registry.memory().clone())));
     registry.register(Arc::new(RateFormat));
     registry.register(Arc::new(SocketFormat));
