@@ -60,7 +60,7 @@ fn the_command_line_is_checked_with_what_to_write() {
         (&["sql", "SELECT 1", "--parallelism", "0"], "parallelism"),
         (&["sql", "SELECT 1", "--format", "xml"], "json"),
         (&["checkpoint", "ls", "/nowhere"], "/nowhere"),
-        (&["rnu"], "run"),
+        (&["explan"], "explain"),
     ] {
         let done = lotic(arguments);
         assert_eq!(done.status, 2, "{arguments:?}: {}", done.err);

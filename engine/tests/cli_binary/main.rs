@@ -4,6 +4,7 @@
 
 mod checkpoints;
 mod errors;
+mod examples;
 mod process;
 mod results;
 mod streams;

@@ -167,3 +167,13 @@ fn two_selects_over_streams_are_refused_by_line() {
     assert_eq!(done.status, 2);
     assert!(done.err.contains("only one SELECT") && done.err.contains("line 2"), "{}", done.err);
 }
+
+#[test]
+fn a_bounded_statement_ends_at_once_with_the_number_of_the_signal() {
+    let never = "SELECT count(*) FROM range(4000000000) AS a CROSS JOIN range(4000000000) AS b WHERE a.value % 7 = b.value % 5";
+    let text = format!("SELECT 'begun' AS s; {never}");
+    let mut run = Running::start(&["sql", &text, "--format", "csv"]);
+    run.line_with("begun");
+    run.signal("TERM");
+    assert_eq!(run.rest().status, 143);
+}
