@@ -13,6 +13,7 @@ pub mod align;
 pub mod assemble;
 pub mod coordinator;
 mod events;
+pub mod inspect;
 pub mod local;
 pub mod log;
 mod read;

@@ -28,9 +28,9 @@ pub struct Recovered {
 
 pub(super) struct Segment {
     pub(super) header: Header,
-    frames: Vec<Frame>,
+    pub(super) frames: Vec<Frame>,
     /// Where the damage begins and how long the file is, if the file does not end with a whole frame.
-    damage: Option<(usize, usize)>,
+    pub(super) damage: Option<(usize, usize)>,
 }
 
 pub(super) fn log_name(number: u64) -> String {

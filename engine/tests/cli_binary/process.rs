@@ -1,0 +1,131 @@
+//! The binary as a child process: waited for by what it writes, never by time.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What a run gave.
+pub(crate) struct Done {
+    pub(crate) out: String,
+    pub(crate) err: String,
+    pub(crate) status: i32,
+}
+
+/// A run that goes on.
+pub(crate) struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    errors: Receiver<String>,
+}
+
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lotic"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs to the end.
+pub(crate) fn lotic(arguments: &[&str]) -> Done {
+    with_input(arguments, "")
+}
+
+/// Runs to the end with this on standard input.
+pub(crate) fn with_input(arguments: &[&str], input: &str) -> Done {
+    let mut child = command(arguments).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // A command that does not read may be gone already.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    let mut running = Running::of(child);
+    let status = running.exit();
+    let all = |lines: &Receiver<String>| lines.iter().map(|line| line + "\n").collect();
+    Done { out: all(&running.lines), err: all(&running.errors), status: status.code().unwrap() }
+}
+
+fn lines_of(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (put, lines) = channel();
+    let read = move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if put.send(line).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().spawn(read).unwrap();
+    lines
+}
+
+impl Running {
+    pub(crate) fn start(arguments: &[&str]) -> Running {
+        Running::of(command(arguments).spawn().unwrap())
+    }
+
+    fn of(mut child: Child) -> Running {
+        let lines = lines_of(child.stdout.take().unwrap());
+        let errors = lines_of(child.stderr.take().unwrap());
+        Running { child, lines, errors }
+    }
+
+    /// The next line of standard output that holds this.
+    pub(crate) fn line_with(&self, part: &str) -> String {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if line.contains(part) => return line,
+                Ok(_) => {}
+                Err(_) => {
+                    let said: Vec<String> = self.errors.try_iter().collect();
+                    panic!("no line with `{part}` came; standard error: {}", said.join("\n"));
+                }
+            }
+        }
+    }
+
+    /// The next line of standard error that holds this.
+    pub(crate) fn error_with(&self, part: &str) -> String {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let line = self.errors.recv_timeout(end.saturating_duration_since(Instant::now())).unwrap();
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// Waits for the end.
+    pub(crate) fn exit(&mut self) -> ExitStatus {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "the command does not end");
+            std::thread::yield_now();
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
+    /// What is left on standard output and error after the end.
+    pub(crate) fn rest(&mut self) -> Done {
+        let status = self.exit();
+        let all = |lines: &Receiver<String>| lines.iter().map(|line| line + "\n").collect();
+        Done { out: all(&self.lines), err: all(&self.errors), status: status.code().unwrap_or(-1) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
