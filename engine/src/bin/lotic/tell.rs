@@ -2,6 +2,7 @@
 
 use crate::fault::Fault;
 use crate::script::{Kind, Script, Statement};
+use crate::secrets::masked;
 use lotic::Session;
 use std::process::ExitCode;
 
@@ -27,7 +28,7 @@ pub(crate) fn explain(script: &Script) -> Result<ExitCode, Fault> {
         if !text.is_empty() {
             text.push('\n');
         }
-        let shown = &script.text[statement.range.clone()];
+        let shown = masked(&script.text[statement.range.clone()]);
         text.push_str(&format!("-- {}\n", shown.replace('\n', "\n-- ")));
         text.push_str(frame.explain().map_err(said)?.trim_end());
         text.push('\n');
