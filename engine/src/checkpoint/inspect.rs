@@ -151,8 +151,9 @@ impl Contents {
                 whole: false,
             };
             match self.epochs.iter_mut().find(|known| known.epoch == entry.epoch) {
-                // A base repeats an epoch and a new segment may: the first that knows its time is shown.
-                Some(known) if known.written.is_none() => *known = entry,
+                // A base repeats an epoch, without its time. A new segment repeats the last epoch of the one
+                // before, and counts instead of it.
+                Some(known) if !is_base || known.written.is_none() => *known = entry,
                 Some(_) => {}
                 None => self.epochs.push(entry),
             }

@@ -156,12 +156,15 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The mode asked for; else append, or update where groups change.
+/// The mode asked for, or the default.
 fn output_mode(options: &RunOptions, frame: &DataFrame) -> OutputMode {
-    options.output_mode.unwrap_or_else(|| {
-        let groups = frame.logical_plan().exists(|plan| Ok(matches!(plan, LogicalPlan::Aggregate(_))));
-        if groups.unwrap_or(false) { OutputMode::Update } else { OutputMode::Append }
-    })
+    options.output_mode.unwrap_or_else(|| default_output_mode(frame))
+}
+
+/// Append, or update where groups change.
+pub(crate) fn default_output_mode(frame: &DataFrame) -> OutputMode {
+    let groups = frame.logical_plan().exists(|plan| Ok(matches!(plan, LogicalPlan::Aggregate(_))));
+    if groups.unwrap_or(false) { OutputMode::Update } else { OutputMode::Append }
 }
 
 /// The folder of a query in the folder of checkpoints: by its position and where it writes.

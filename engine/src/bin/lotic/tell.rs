@@ -1,6 +1,7 @@
 //! `lotic explain` and `lotic describe`: what a script would do, without running it.
 
 use crate::fault::Fault;
+use crate::run::default_output_mode;
 use crate::script::{Kind, Script, Statement};
 use lotic::Session;
 use std::process::ExitCode;
@@ -29,7 +30,14 @@ pub(crate) fn explain(script: &Script) -> Result<ExitCode, Fault> {
         }
         let shown = &script.text[statement.range.clone()];
         text.push_str(&format!("-- {}\n", shown.replace('\n', "\n-- ")));
-        text.push_str(frame.explain().map_err(said)?.trim_end());
+        let plan = match &statement.kind {
+            Kind::Insert(insert) if frame.is_streaming() => {
+                let writer = frame.write_stream().output_mode(default_output_mode(&frame));
+                writer.into_table(&insert.table).and_then(|writer| writer.explain())
+            }
+            _ => frame.explain(),
+        };
+        text.push_str(plan.map_err(said)?.trim_end());
         text.push('\n');
     }
     Ok(crate::print(text.as_bytes(), 0))
