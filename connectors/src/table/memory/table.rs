@@ -223,8 +223,8 @@ impl MemoryTable {
     /// that has rows.
     ///
     /// # Delivery
-    /// Exactly once while the process lives, visible when the epoch is committed. One query writes to a
-    /// table: a second one has to continue from its checkpoint.
+    /// Exactly once while the process lives, visible when the epoch is committed. One query at a time writes
+    /// to a table, and a later one has to continue from its checkpoint.
     pub fn sink(&self, mode: OutputMode) -> Box<dyn SinkFactory<TableBatch>> {
         Box::new(sink::TableSink::of_stream(self.clone(), mode == OutputMode::Complete))
     }

@@ -3,6 +3,7 @@
 use crate::fault::Fault;
 use crate::run::default_output_mode;
 use crate::script::{Kind, Script, Statement};
+use crate::secrets::masked;
 use lotic::Session;
 use std::process::ExitCode;
 
@@ -28,7 +29,7 @@ pub(crate) fn explain(script: &Script) -> Result<ExitCode, Fault> {
         if !text.is_empty() {
             text.push('\n');
         }
-        let shown = &script.text[statement.range.clone()];
+        let shown = masked(&script.text[statement.range.clone()]);
         text.push_str(&format!("-- {}\n", shown.replace('\n', "\n-- ")));
         let plan = match &statement.kind {
             Kind::Insert(insert) if frame.is_streaming() => {

@@ -30,7 +30,8 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::stream::Piped;
 use crate::table::OutputMode;
-use bounded::{BoundedPart, has_stream, stream_of};
+use crate::table::is_streaming;
+use bounded::{BoundedPart, stream_of};
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::execution::context::ExecutionProps;
@@ -58,7 +59,7 @@ pub(crate) fn plan(
     plan: &LogicalPlan,
     mode: OutputMode,
 ) -> Result<Piped<TableBatch>> {
-    if !has_stream(plan) {
+    if !is_streaming(plan) {
         return Err(Error::user(
             "the query reads no stream: write its result with `write`, or read a table with `read_stream`",
         ));
@@ -117,7 +118,7 @@ impl Planner<'_> {
 
     /// Plans a part. `under` says whether an aggregation takes its rows.
     fn part(&mut self, plan: &LogicalPlan, under: bool) -> Result<Part> {
-        if !has_stream(plan) {
+        if !is_streaming(plan) {
             return Ok(self.bounded(plan));
         }
         match plan {
