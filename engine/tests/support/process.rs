@@ -76,12 +76,10 @@ pub(crate) fn run<S: Told>(
 ) -> Result<Outcome, String> {
     let stderr = settings.folder().join("stderr");
     let mut child = spawn(settings, kill, segment_bytes, &stderr);
-    let heard = listen(&mut child, kill, meanwhile)?;
-    if let Kill::Outside { delay_us, .. } = kill {
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_micros(delay_us) {
-            std::hint::spin_loop();
-        }
+    // Kept to the end, so that the child can always say something.
+    let lines = lines_of(&mut child);
+    let heard = listen(&lines, &mut child, kill, meanwhile)?;
+    if matches!(kill, Kill::Outside { .. }) {
         child.kill().map_err(|error| format!("kill: {error}"))?;
     }
     let status = child.wait().map_err(|error| format!("wait: {error}"))?;
@@ -89,19 +87,30 @@ pub(crate) fn run<S: Told>(
 }
 
 /// Listens until the child has ended or is to be killed; the newest epoch it said it had committed.
-fn listen(child: &mut Child, kill: Kill, meanwhile: Option<Meanwhile<'_>>) -> Result<u64, String> {
-    let lines = lines_of(child);
+fn listen(
+    lines: &Receiver<String>,
+    child: &mut Child,
+    kill: Kill,
+    meanwhile: Option<Meanwhile<'_>>,
+) -> Result<u64, String> {
     let mut nothing = || {};
     let (quiet, feed): (Duration, &mut dyn FnMut()) = match meanwhile {
         Some(Meanwhile { quiet, feed }) => (quiet, &mut *feed),
         None => (PATIENCE, &mut nothing),
     };
     let (mut newest, mut commits, mut last_heard) = (0, 0, Instant::now());
+    let mut deadline: Option<Instant> = None;
     loop {
-        if matches!(kill, Kill::Outside { commits: enough, .. } if commits >= enough) {
+        if let Kill::Outside { commits: enough, delay_us } = kill
+            && commits >= enough
+        {
+            deadline.get_or_insert_with(|| Instant::now() + Duration::from_micros(delay_us));
+        }
+        let left = deadline.map_or(quiet, |deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
             return Ok(newest);
         }
-        match lines.recv_timeout(quiet) {
+        match lines.recv_timeout(quiet.min(left)) {
             Ok(line) => {
                 last_heard = Instant::now();
                 if let Some(epoch) = line.strip_prefix("committed ") {
