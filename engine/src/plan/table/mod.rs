@@ -6,6 +6,7 @@
 //! | `legal` | what a stream can do, by output mode |
 //! | `part` | a part of the dataflow under construction; stateless steps fuse here |
 //! | `stateful` | aggregations, limits, sorts |
+//! | `unnest` | lists to rows, structs to columns |
 //! | `join` | a stream with a bounded table |
 //! | `bounded` | what DataFusion runs as a whole |
 //! | `clock` | `now()` for each batch |
@@ -23,6 +24,7 @@ mod part;
 mod stateful;
 #[cfg(feature = "testing")]
 pub(crate) mod testing;
+mod unnest;
 
 pub(crate) use bounded::Tables;
 
@@ -136,7 +138,7 @@ impl Planner<'_> {
             }
             LogicalPlan::Union(node) => self.union(node, under),
             LogicalPlan::Join(node) => self.join(node, under),
-
+            LogicalPlan::Unnest(node) => self.unnest(node, under),
             LogicalPlan::Aggregate(node) => self.aggregate(node, under),
             LogicalPlan::Limit(node) => self.limit(node, under),
             LogicalPlan::Sort(node) => self.sort(node, None, under),

@@ -38,8 +38,8 @@ const SHAPE: &str = "groups-shape";
 /// When a group is emitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Emit {
-    /// After each batch the groups it touched, each once, with their current values. An input that ends
-    /// without a row gives the one row of an aggregation without group columns.
+    /// After each batch the groups it touched, each once, with their current values. An aggregation without
+    /// group columns has its one row from the first epoch on.
     Update,
     /// All groups at the end of each epoch in which one changed; an aggregation without group columns has
     /// its one row from the first epoch on. What is restored counts as unchanged.
@@ -312,25 +312,29 @@ impl Operator<TableBatch, TableBatch> for GroupedAggregate {
     }
 
     fn end_epoch(&mut self, output: &mut Output<TableBatch>) -> Result<Progress> {
-        if self.emit != Emit::Complete {
-            return Ok(Progress::Done);
-        }
-        self.changed |= self.begin_only_group();
-        if self.changed { self.emit_all(output) } else { Ok(Progress::Done) }
-    }
-
-    fn finish(&mut self, output: &mut Output<TableBatch>) -> Result<Progress> {
         match self.emit {
-            Emit::Final => {
-                self.begin_only_group();
+            Emit::Complete => {
+                self.changed |= self.begin_only_group();
+                if !self.changed {
+                    return Ok(Progress::Done);
+                }
+                output.emit_whole();
                 self.emit_all(output)
             }
             Emit::Update => {
                 let begun = self.begin_only_group();
                 if begun || self.next_slot > 0 { self.emit_all(output) } else { Ok(Progress::Done) }
             }
-            Emit::Complete | Emit::New => Ok(Progress::Done),
+            Emit::Final | Emit::New => Ok(Progress::Done),
         }
+    }
+
+    fn finish(&mut self, output: &mut Output<TableBatch>) -> Result<Progress> {
+        if self.emit != Emit::Final {
+            return Ok(Progress::Done);
+        }
+        self.begin_only_group();
+        self.emit_all(output)
     }
 
     fn snapshot(&mut self) -> Result<Snapshot> {
