@@ -3,7 +3,7 @@
 use crate::NAMES;
 use crate::check::Checker;
 use crate::child::{Output, Settings};
-use crate::data::{FORMATS, stage, write_inputs};
+use crate::data::{FILES, FORMATS, stage, write_inputs};
 use crate::support::mode::Mode;
 use crate::support::process::{End, Kill, Meanwhile, run};
 use crate::support::random::Random;
@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const KILLS: u64 = 24;
+/// After that many kills in a round the rest of its input comes at once, so that all formats have their turn.
+const KILLS_OF_ROUND: u64 = 4;
 /// From this many kills on every point must have been visited.
 const KILLS_OF_ALL_POINTS: u64 = 100;
 /// Small, so that segments are sealed and compacted all the time.
@@ -143,8 +145,14 @@ impl Campaign {
     }
 
     /// One run of the child, in which a few more files appear.
-    fn run(&mut self, settings: &Settings, kill: Kill, feeder: &mut Feeder) -> Result<End, String> {
-        let mut share = self.random.between(1, 4);
+    fn run(
+        &mut self,
+        settings: &Settings,
+        kill: Kill,
+        feeder: &mut Feeder,
+        rest: bool,
+    ) -> Result<End, String> {
+        let mut share = if rest { FILES as u64 } else { self.random.between(1, 4) };
         let _ = fs::remove_file(settings.stop());
         if settings.available_now {
             (0..share).for_each(|_| feeder.feed());
@@ -181,13 +189,15 @@ impl Campaign {
         fs::create_dir(&feeder.input).unwrap();
         let session = self.session.clone();
         let mut checker = Checker::new(&session, &settings.output);
+        let kills_before = self.schedule.kills();
         for number in 0.. {
             let fed = feeder.staged.is_empty();
             let kill = self.schedule.next_kill(number == 0);
             self.vary(&mut settings, kill, fed);
             let Settings { mode, parallelism, available_now, .. } = settings;
             self.history.push(format!("{kill} ({mode:?} x{parallelism}, available now: {available_now})"));
-            match self.run(&settings, kill, &mut feeder)? {
+            let rest = self.schedule.kills() - kills_before >= KILLS_OF_ROUND;
+            match self.run(&settings, kill, &mut feeder, rest)? {
                 End::Killed => {
                     self.schedule.killed(kill);
                     checker.check(&settings)?;
