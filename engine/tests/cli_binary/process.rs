@@ -64,7 +64,7 @@ impl Running {
         Running::of(command(arguments).spawn().unwrap())
     }
 
-    fn of(mut child: Child) -> Running {
+    pub(crate) fn of(mut child: Child) -> Running {
         let lines = lines_of(child.stdout.take().unwrap());
         let errors = lines_of(child.stderr.take().unwrap());
         Running { child, lines, errors }
