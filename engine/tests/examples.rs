@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 #[path = "cli_binary/process.rs"]
+#[allow(dead_code, reason = "shared with the tests of the binary")]
 mod process;
 
 use process::{Running, command, lotic, with_input};
@@ -47,7 +48,7 @@ fn cells(row: &str) -> Vec<&str> {
 fn lines_of_a_socket_are_printed_as_they_come() {
     let (listener, port) = server();
     let mut running = example("notes_socket_to_console", &["127.0.0.1", &port]);
-    let (mut peer, _) = listener.accept().unwrap();
+    let mut peer = running.accept(&listener);
     type_and_see(&mut peer, "olá", &running, &["olá"]);
     type_and_see(&mut peer, "mundo", &running, &["mundo"]);
     running.signal("INT");
@@ -121,7 +122,7 @@ fn a_folder_of_csv_files_goes_to_each_format_once_over_a_restart() {
 fn a_running_count_prints_the_groups_that_changed() {
     let (listener, port) = server();
     let mut running = example("running_aggregation", &["socket", "127.0.0.1", &port]);
-    let (mut peer, _) = listener.accept().unwrap();
+    let mut peer = running.accept(&listener);
     type_and_see(&mut peer, "river", &running, &["river", "1"]);
     type_and_see(&mut peer, "sea", &running, &["sea", "1"]);
     type_and_see(&mut peer, "river", &running, &["river", "2"]);
@@ -133,7 +134,7 @@ fn a_running_count_prints_the_groups_that_changed() {
 fn json_text_is_taken_apart_and_what_is_none_is_left_out() {
     let (listener, port) = server();
     let mut running = example("running_aggregation", &["json", "127.0.0.1", &port]);
-    let (mut peer, _) = listener.accept().unwrap();
+    let mut peer = running.accept(&listener);
     type_and_see(&mut peer, r#"{"nome": "Ana", "idade": 31}"#, &running, &["Ana", "1", "31.0"]);
     peer.write_all(b"no JSON\n").unwrap();
     type_and_see(&mut peer, r#"{"nome": "Ana", "idade": 32}"#, &running, &["Ana", "2", "31.5"]);
@@ -218,7 +219,7 @@ fn say_and_compare(run: &str, said: &str, printed: &str, folder: &Path) -> usize
     let run =
         run.replace("9999", &port).replace("localhost", "127.0.0.1").replace("lotic run", "exec lotic run");
     let mut running = Running::of(shell(&run, folder).spawn().unwrap());
-    let (mut peer, _) = listener.accept().unwrap();
+    let mut peer = running.accept(&listener);
     let mut expected = printed.lines();
     for line in said.lines() {
         peer.write_all(format!("{line}\n").as_bytes()).unwrap();

@@ -20,7 +20,7 @@ fn with_port(name: &str) -> (TcpListener, String) {
 fn socket_to_console_prints_each_line() {
     let (listener, script) = with_port("socket_to_console.sql");
     let mut run = Running::start(&["sql", &script]);
-    let (mut nc, _) = listener.accept().unwrap();
+    let mut nc = run.accept(&listener);
     nc.write_all(b"hello\nworld\n").unwrap();
     run.line_with("hello");
     run.line_with("world");
@@ -32,7 +32,7 @@ fn socket_to_console_prints_each_line() {
 fn running_count_prints_the_changed_count() {
     let (listener, script) = with_port("running_count.sql");
     let mut run = Running::start(&["sql", &script]);
-    let (mut nc, _) = listener.accept().unwrap();
+    let mut nc = run.accept(&listener);
     nc.write_all(b"river\n").unwrap();
     assert!(run.line_with("river").contains('1'));
     nc.write_all(b"river\n").unwrap();
