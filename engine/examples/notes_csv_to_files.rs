@@ -19,7 +19,7 @@
 mod program;
 
 use lotic::Session;
-use program::{end, run_until_ctrl_c};
+use program::{end, stop_at_ctrl_c};
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,10 +44,11 @@ fn run() -> Result<(), Box<dyn Error>> {
         .option("checkpointLocation", &checkpoint)
         .option("path", &output)
         .start()?;
+    stop_at_ctrl_c(query.clone())?;
     query.process_all_available()?;
     println!("what is in {} was written to {}", input.display(), output.display());
     println!("put more CSV files there, or stop with Ctrl-C and start again: it goes on where it was");
-    run_until_ctrl_c(&query)
+    Ok(query.await_termination()?)
 }
 
 fn main() -> ExitCode {

@@ -17,7 +17,7 @@
 mod program;
 
 use lotic::Session;
-use program::{end, run_until_ctrl_c};
+use program::{end, stop_at_ctrl_c};
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -30,8 +30,9 @@ fn run() -> Result<(), Box<dyn Error>> {
     let lines =
         session.read_stream().format("socket").option("host", &*host).option("port", &*port).load()?;
     let query = lines.write_stream().format("console").start()?;
+    stop_at_ctrl_c(query.clone())?;
     eprintln!("connected to {host}:{port}: type lines there; Ctrl-C stops");
-    run_until_ctrl_c(&query)
+    Ok(query.await_termination()?)
 }
 
 fn main() -> ExitCode {

@@ -14,7 +14,7 @@ mod program;
 
 use lotic::functions::{avg, col, count, lit, sum};
 use lotic::{DataFrame, OutputMode, Session, Trigger};
-use program::{end, run_until_ctrl_c};
+use program::{end, stop_at_ctrl_c};
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -72,10 +72,13 @@ fn run() -> Result<(), Box<dyn Error>> {
         .write_stream()
         .output_mode(OutputMode::Update)
         .format("console")
+        // Of one epoch; without it 20 rows are shown.
+        .option("numRows", 10_000)
         .trigger(Trigger::continuous("1 second"))
         .start()?;
+    stop_at_ctrl_c(query.clone())?;
     eprintln!("running; Ctrl-C stops");
-    run_until_ctrl_c(&query)
+    Ok(query.await_termination()?)
 }
 
 fn main() -> ExitCode {

@@ -12,7 +12,7 @@ mod program;
 
 use lotic::connectors::{Console, SocketSource};
 use lotic::{Session, Trigger};
-use program::{end, run_until_ctrl_c};
+use program::{end, stop_at_ctrl_c};
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -36,8 +36,9 @@ fn run() -> Result<(), Box<dyn Error>> {
         .map(|(word, count)| format!("{word}: {count}"))
         .sink(Console::display())
         .start(Trigger::continuous("1 second"))?;
+    stop_at_ctrl_c(query.clone())?;
     eprintln!("connected to {host}:{port}; Ctrl-C stops");
-    run_until_ctrl_c(&query)
+    Ok(query.await_termination()?)
 }
 
 fn main() -> ExitCode {

@@ -138,8 +138,8 @@ fn json_text_is_taken_apart_and_what_is_none_is_left_out() {
     type_and_see(&mut peer, r#"{"nome": "Ana", "idade": 31}"#, &running, &["Ana", "1", "31.0"]);
     peer.write_all(b"no JSON\n").unwrap();
     type_and_see(&mut peer, r#"{"nome": "Ana", "idade": 32}"#, &running, &["Ana", "2", "31.5"]);
-    running.signal("TERM");
-    running.exit();
+    running.signal("INT");
+    assert_eq!(running.rest().status, 0);
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn the_tour_of_the_readme_gives_what_it_says() {
         }
         at += 1;
     }
-    assert!(steps >= 3 && typed == 3, "the tour has steps: {steps}, lines typed: {typed}");
+    assert!(steps == 2 && typed == 3, "the tour has steps: {steps}, lines typed: {typed}");
 }
 
 /// Runs a query over a socket, types lines one after the other and compares each row that comes.
