@@ -97,7 +97,7 @@ impl<'a> Run<'a> {
                 .at(statement.place()));
         }
         self.queries += 1;
-        let mut writer = frame.write_stream().output_mode(output_mode(self.options, &frame));
+        let mut writer = frame.write_stream().output_mode(output_mode(self.options.output_mode, &frame));
         if let Some(trigger) = self.options.trigger {
             writer = writer.trigger(trigger);
         }
@@ -121,7 +121,7 @@ impl<'a> Run<'a> {
         let settings = Settings {
             trigger: self.options.trigger,
             checkpoint: self.checkpoint(&insert.table),
-            output_mode: Some(output_mode(self.options, &frame)),
+            output_mode: Some(output_mode(self.options.output_mode, &frame)),
             query_name: Some(insert.table.clone()),
         };
         self.other(statement, &settings)
@@ -156,15 +156,12 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The mode asked for, or the default.
-fn output_mode(options: &RunOptions, frame: &DataFrame) -> OutputMode {
-    options.output_mode.unwrap_or_else(|| default_output_mode(frame))
-}
-
-/// Append, or update where groups change.
-pub(crate) fn default_output_mode(frame: &DataFrame) -> OutputMode {
-    let groups = frame.logical_plan().exists(|plan| Ok(matches!(plan, LogicalPlan::Aggregate(_))));
-    if groups.unwrap_or(false) { OutputMode::Update } else { OutputMode::Append }
+/// The mode asked for; else append, or update where groups change.
+pub(crate) fn output_mode(asked: Option<OutputMode>, frame: &DataFrame) -> OutputMode {
+    asked.unwrap_or_else(|| {
+        let groups = frame.logical_plan().exists(|plan| Ok(matches!(plan, LogicalPlan::Aggregate(_))));
+        if groups.unwrap_or(false) { OutputMode::Update } else { OutputMode::Append }
+    })
 }
 
 /// The folder of a query in the folder of checkpoints: by its position and where it writes.
