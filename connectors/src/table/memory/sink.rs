@@ -101,7 +101,7 @@ impl SinkFactory<TableBatch> for TableSink {
     }
 
     fn create(&self, instance: Instance) -> Result<Box<dyn Sink<TableBatch>>> {
-        Ok(Box::new(Writer { sink: self.clone(), instance: instance.index, rows: Vec::new() }))
+        Ok(Box::new(Writer { sink: self.clone(), instance: instance.index, rows: Vec::new(), whole: false }))
     }
 
     fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
@@ -113,6 +113,8 @@ struct Writer {
     sink: TableSink,
     instance: usize,
     rows: Vec<RecordBatch>,
+    /// Whether the rows replace the ones before even if there are none.
+    whole: bool,
 }
 
 impl Sink<TableBatch> for Writer {
@@ -128,8 +130,13 @@ impl Sink<TableBatch> for Writer {
         Ok(())
     }
 
+    fn whole(&mut self) {
+        self.whole = true;
+    }
+
     fn pre_commit(&mut self, epoch: Epoch) -> Result<Option<Prepare>> {
-        if self.rows.is_empty() {
+        let replaces = std::mem::take(&mut self.whole) && self.sink.replace;
+        if self.rows.is_empty() && !replaces {
             return Ok(None);
         }
         let rows = std::mem::take(&mut self.rows);

@@ -220,7 +220,7 @@ impl MemoryTable {
     }
 
     /// A sink that adds the rows of a stream, or, in complete mode, replaces what is there with each epoch
-    /// that has rows.
+    /// that has a result, which may be no rows.
     ///
     /// # Delivery
     /// Exactly once while the process lives, visible when the epoch is committed. One query at a time writes

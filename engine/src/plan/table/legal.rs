@@ -6,7 +6,7 @@ use super::bounded::stream_of;
 use crate::error::{Error, Result};
 use crate::table::is_streaming;
 use datafusion::common::{JoinType, NullEquality};
-use datafusion::logical_expr::logical_plan::{Aggregate, Join};
+use datafusion::logical_expr::logical_plan::{Aggregate, Join, Unnest};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use lotic_connectors::table::OutputMode;
 
@@ -87,6 +87,10 @@ impl Rules {
                 self.union(&inputs.collect::<Result<Vec<_>>>()?)
             }
             LogicalPlan::Join(node) => self.join(node, under),
+            LogicalPlan::Unnest(node) => {
+                let input = self.emission(&node.input, under)?;
+                self.unnest(node, input)
+            }
             LogicalPlan::Limit(node) => {
                 let input = self.emission(&node.input, under)?;
                 self.limit(input)
@@ -194,6 +198,16 @@ impl Rules {
         self.emission(if left { &node.left } else { &node.right }, under)
     }
 
+    fn unnest(&self, node: &Unnest, input: Emission) -> Result<Emission> {
+        if input == Emission::Changed && !node.list_type_columns.is_empty() {
+            return refuse(
+                "UNNEST of the result of an aggregation in output mode update could not take back the rows of \
+                 a list that has become shorter: use output mode complete, or unnest before the aggregation",
+            );
+        }
+        Ok(input)
+    }
+
     fn limit(&self, input: Emission) -> Result<Emission> {
         if self.mode == OutputMode::Update {
             return refuse(
@@ -230,10 +244,6 @@ fn unsupported(plan: &LogicalPlan) -> Result<Emission> {
         LogicalPlan::RecursiveQuery(_) => {
             refuse("a recursive query (WITH RECURSIVE) over a stream has no end: run it over a bounded table")
         }
-        LogicalPlan::Unnest(_) => refuse(
-            "UNNEST is not supported over a stream yet: use functions over the list itself, such as \
-             `array_element`, or run the query over a bounded table",
-        ),
         LogicalPlan::Subquery(_) => Err(subquery_over_stream()),
         other => refuse(format!(
             "`{}` is not supported over a stream: run the query over a bounded table",

@@ -6,6 +6,7 @@
 //! | `legal` | what a stream can do, by output mode |
 //! | `part` | a part of the dataflow under construction; stateless steps fuse here |
 //! | `stateful` | aggregations, limits, sorts |
+//! | `unnest` | lists to rows, structs to columns |
 //! | `join` | a stream with a bounded table |
 //! | `bounded` | what DataFusion runs as a whole |
 //! | `clock` | `now()` for each batch |
@@ -23,6 +24,7 @@ mod part;
 mod stateful;
 #[cfg(feature = "testing")]
 pub(crate) mod testing;
+mod unnest;
 
 pub(crate) use bounded::Tables;
 
@@ -58,6 +60,7 @@ pub(crate) fn plan(
     tables: &Tables,
     plan: &LogicalPlan,
     mode: OutputMode,
+    updates: Updates,
 ) -> Result<Piped<TableBatch>> {
     if !is_streaming(plan) {
         return Err(Error::user(
@@ -70,12 +73,23 @@ pub(crate) fn plan(
         session,
         tables,
         mode,
+        updates,
         instances: session.settings().parallelism,
         properties: tables.state().execution_props().clone(),
         names: BTreeMap::new(),
     };
     let part = planner.part(&optimized, false)?;
     Ok(part.with_schema(plan.schema().inner())?.sealed(&planner).into_piped())
+}
+
+/// When an aggregation in output mode update emits the groups that have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Updates {
+    /// After each batch of rows, so that they come as soon as they can.
+    AtOnce,
+    /// At the end of each epoch, each group once: for sinks that take whole epochs, and the same rows whenever
+    /// an epoch comes again.
+    EachEpoch,
 }
 
 /// An error of DataFusion that the query is to blame for.
@@ -88,6 +102,7 @@ struct Planner<'a> {
     session: &'a Session,
     tables: &'a Tables,
     mode: OutputMode,
+    updates: Updates,
     /// How many instances an operator has that may have several.
     instances: usize,
     properties: ExecutionProps,
@@ -137,7 +152,7 @@ impl Planner<'_> {
             }
             LogicalPlan::Union(node) => self.union(node, under),
             LogicalPlan::Join(node) => self.join(node, under),
-
+            LogicalPlan::Unnest(node) => self.unnest(node, under),
             LogicalPlan::Aggregate(node) => self.aggregate(node, under),
             LogicalPlan::Limit(node) => self.limit(node, under),
             LogicalPlan::Sort(node) => self.sort(node, None, under),
