@@ -233,6 +233,27 @@ fn a_memory_sink_adds_or_replaces_and_is_read_as_a_stream() {
     assert!(refusal(reader.poll(request)).contains("was replaced and cannot be read as a stream"));
 }
 
+#[test]
+fn two_streams_cannot_write_to_one_table_in_memory_at_a_time() {
+    let table = MemoryTable::new("t", schema());
+    let first = table.sink(OutputMode::Append);
+    let mut sink = first.create(Instance::ONLY).unwrap();
+    let mut committer = first.committer().unwrap().unwrap();
+    sink.start(Epoch(1)).unwrap();
+    let handle = epoch_of(&mut sink, 1, &[numbers([1])]);
+    let second = table.sink(OutputMode::Append);
+    for refused in [
+        refusal(second.committer().unwrap().unwrap().abort_prepared()),
+        refusal(second.create(Instance::ONLY).unwrap().start(Epoch(1))),
+    ] {
+        assert!(refused.contains("another running query writes to table `t`"), "{refused}");
+    }
+    committer.commit(Epoch(1), &handle).unwrap();
+    assert_eq!(table.rows(), numbers([1]));
+    drop((first, sink, committer));
+    second.create(Instance::ONLY).unwrap().start(Epoch(2)).unwrap();
+}
+
 fn write_bounded(
     format: &dyn TableFormat,
     mode: SaveMode,

@@ -39,9 +39,21 @@ impl Debug for Options {
 /// Whether the value of an option may be a secret, by its name.
 pub fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["password", "secret", "token", "sasl.", "credential", "private.key", "ssl.key"]
-        .iter()
-        .any(|part| name.contains(part))
+    let name = name.replace(['.', '_', '-'], "");
+    [
+        "passw",
+        "passphrase",
+        "secret",
+        "token",
+        "sasl",
+        "credential",
+        "privatekey",
+        "sslkey",
+        "apikey",
+        "accesskey",
+    ]
+    .iter()
+    .any(|part| name.contains(part))
 }
 
 /// The candidate most like `name`, if one is alike at all.
@@ -241,6 +253,18 @@ mod tests {
         let far: Options = [("zzz", "true")].into_iter().collect();
         let error = far.check("csv", &KNOWN).unwrap_err().to_string();
         assert!(error.ends_with("its options are: header, maxFilesPerTrigger"), "{error}");
+    }
+
+    #[test]
+    fn names_of_secrets_are_known_however_they_are_spelt() {
+        for secret in
+            ["password", "ssl.key.pem", "kafka.sasl.jaas.config", "api_key", "AWS-Access-Key-Id", "authToken"]
+        {
+            assert!(is_secret(secret), "{secret}");
+        }
+        for plain in ["path", "header", "key", "subscribe", "checkpointLocation"] {
+            assert!(!is_secret(plain), "{plain}");
+        }
     }
 
     #[test]

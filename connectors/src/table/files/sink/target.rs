@@ -3,6 +3,7 @@
 use super::super::listing::{self, Rules, Step, Walk, failed};
 use super::names::{self, Name, Part};
 use crate::error::{ConnectorError, Result};
+use crate::folder_lock::FolderLock;
 use crate::limits::FILE_ATTEMPTS;
 use crate::table::SaveMode;
 use lotic_operators::Epoch;
@@ -18,6 +19,7 @@ pub(super) struct Target {
     pub(super) save_mode: Option<SaveMode>,
     /// The number of a bounded write; `None` for a stream.
     pub(super) run: Option<u64>,
+    pub(super) lock: FolderLock,
 }
 
 impl Target {
@@ -87,6 +89,7 @@ impl Target {
             }
         }
         fs::create_dir_all(&self.path).map_err(|cause| failed("make the folder", &self.path, cause))?;
+        self.lock.take(&self.sink, &self.path)?;
         let newest = self.newest_epoch()?;
         if newest < epoch {
             return Ok(true);
@@ -121,6 +124,7 @@ impl Target {
 
     /// Deletes all hidden files of ours.
     pub(super) fn delete_hidden(&self) -> Result<()> {
+        self.lock.take(&self.sink, &self.path)?;
         let entries = match fs::read_dir(&self.path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
