@@ -59,8 +59,13 @@ pub fn is_secret(name: &str) -> bool {
 /// The candidate most like `name`, if one is alike at all.
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_ascii_lowercase();
+    let likeness = |candidate: &str| {
+        // Of short names, two letters that changed places make too much of a difference for the one measure.
+        let slip = name.len() > 2 && strsim::osa_distance(&name, candidate) == 1;
+        strsim::jaro_winkler(&name, candidate).max(if slip { 0.9 } else { 0.0 })
+    };
     candidates
-        .map(|candidate| (strsim::jaro_winkler(&name, &candidate.to_ascii_lowercase()), candidate))
+        .map(|candidate| (likeness(&candidate.to_ascii_lowercase()), candidate))
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
@@ -243,6 +248,8 @@ mod tests {
         let wrong: Options = [("headers", "true")].into_iter().collect();
         let error = wrong.check("csv", &KNOWN).unwrap_err().to_string();
         assert_eq!(error, "format `csv` has no option `headers`: did you mean `header`?");
+        assert_eq!(nearest("cvs", ["csv", "json"].into_iter()), Some("csv"));
+        assert_eq!(nearest("xy", ["x", "yz"].into_iter()), None);
         let far: Options = [("zzz", "true")].into_iter().collect();
         let error = far.check("csv", &KNOWN).unwrap_err().to_string();
         assert!(error.ends_with("its options are: header, maxFilesPerTrigger"), "{error}");

@@ -26,7 +26,14 @@ impl Target {
     /// Calls `visit` for each visible file, with its path within the folder. None if the folder is missing.
     fn visit(&self, mut visit: impl FnMut(&Path, &str) -> Result<()>) -> Result<()> {
         match fs::metadata(&self.path) {
-            Ok(_) => {}
+            Ok(there) if there.is_dir() => {}
+            Ok(_) => {
+                return Err(ConnectorError::user(format!(
+                    "`{}` is a file: rows are written to a folder, which may hold many files; give the path of a \
+                     folder, or of one to be made",
+                    self.path.display()
+                )));
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(failed("look up", &self.path, error)),
         }
