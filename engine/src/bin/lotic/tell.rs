@@ -3,6 +3,7 @@
 use crate::fault::Fault;
 use crate::run::output_mode;
 use crate::script::{Kind, Script, Statement};
+use crate::secrets::masked;
 use lotic::{DataFrame, Session};
 use std::process::ExitCode;
 
@@ -28,7 +29,7 @@ pub(crate) fn explain(script: &Script) -> Result<ExitCode, Fault> {
         if !text.is_empty() {
             text.push('\n');
         }
-        let shown = &script.text[statement.range.clone()];
+        let shown = masked(&script.text[statement.range.clone()]);
         text.push_str(&format!("-- {}\n", shown.replace('\n', "\n-- ")));
         let plan = match &statement.kind {
             Kind::Insert(insert) if frame.is_streaming() => explain_insert(&frame, &insert.table),
@@ -42,9 +43,7 @@ pub(crate) fn explain(script: &Script) -> Result<ExitCode, Fault> {
 
 /// The plan of a stream with the sink it is written to, and so with what that promises.
 fn explain_insert(frame: &DataFrame, table: &str) -> lotic::Result<String> {
-    let writer = frame.write_stream().output_mode(output_mode(None, frame)).into_table(table)?;
-    let logical = frame.logical_plan().display_indent();
-    Ok(format!("== Logical plan ==\n{logical}\n\n== Streaming plan ==\n{}", writer.query()?.explain()?))
+    frame.write_stream().output_mode(output_mode(None, frame)).into_table(table)?.explain()
 }
 
 /// Prints the columns of a table as a tree.
