@@ -3,7 +3,7 @@
 use super::listing::{self, FoundFile};
 use super::partition;
 use super::reader::{FileRows, FilesTable};
-use super::settings::ReadSettings;
+use super::settings::{ReadSettings, is_in};
 use crate::error::{ConnectorError, Result};
 use crate::limits::{INFERRED_FILES, TABLE_BATCH_ROWS};
 use crate::table::format::FileFormat;
@@ -11,6 +11,7 @@ use crate::table::{BoundedTable, Options, ReadRequest, RowReader};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 use std::vec::IntoIter;
@@ -183,6 +184,11 @@ impl BoundedTable for BoundedFiles {
             open: None,
             failed: false,
         }))
+    }
+
+    /// A folder that cannot be listed is no folder of ours: reading it says so.
+    fn reads(&self, folder: &Path) -> bool {
+        list(&self.table.settings).is_ok_and(|files| files.iter().any(|file| is_in(&file.path, folder)))
     }
 }
 
