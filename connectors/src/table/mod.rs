@@ -161,6 +161,15 @@ pub trait StreamTable: Debug + Send + Sync {
 /// Rows of one partition of a bounded table.
 pub type RowReader = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
 
+/// A file that any reader of its format reads as the table does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlainFile {
+    /// The file, from the root of the file system.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+}
+
 /// A bounded table. Reading it blocks: the engine reads each partition on a thread for it.
 pub trait BoundedTable: Debug + Send + Sync {
     /// The columns.
@@ -178,6 +187,16 @@ pub trait BoundedTable: Debug + Send + Sync {
     /// # Errors
     /// If the partition cannot be opened.
     fn read(&self, partition: usize, projection: Option<&[usize]>) -> Result<RowReader>;
+
+    /// The Parquet files whose rows, with these columns by name and type, are the rows of this table and no
+    /// more; `None` if there is more to it, and [`BoundedTable::read`] is the only way. Cost: reads the footer
+    /// of each file.
+    ///
+    /// # Errors
+    /// If the outside cannot be asked.
+    fn parquet_files(&self, _projection: Option<&[usize]>) -> Result<Option<Vec<PlainFile>>> {
+        Ok(None)
+    }
 
     /// Whether files of this folder are rows of this table. Cost: looks for all files of the table.
     fn reads(&self, _folder: &Path) -> bool {
