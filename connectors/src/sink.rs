@@ -72,6 +72,11 @@ pub trait Sink<B: Batch>: Send {
     /// An error ends the query, or restarts it from the last checkpoint if its restart policy says so.
     fn write(&mut self, batch: &mut B, waker: &Waker) -> Result<()>;
 
+    /// What was written since the last [`pre_commit`](Sink::pre_commit) is a whole result, which replaces the
+    /// one before, also if it is nothing. Called before the `pre_commit` of its epoch, in output mode complete
+    /// alone; an epoch without this call has left the result as it was.
+    fn whole(&mut self) {}
+
     /// The epoch ends here: what was written since the last call belongs to it. `None` if there is nothing
     /// to commit later. A commit must not fail for lack of data once the returned [`Prepare`] succeeded.
     ///

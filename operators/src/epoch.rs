@@ -44,4 +44,15 @@ pub struct Marker {
     pub epoch: Epoch,
     /// What follows.
     pub after: After,
+    /// The rows of the epoch are a whole result, which replaces the one before, also if there are none. Set on
+    /// the way by the operator that emitted it ([`crate::Output::emit_whole`]).
+    pub whole: bool,
+}
+
+impl Marker {
+    /// The marker as a source sends it.
+    #[must_use]
+    pub fn new(epoch: Epoch, after: After) -> Marker {
+        Marker { epoch, after, whole: false }
+    }
 }

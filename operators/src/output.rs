@@ -27,6 +27,7 @@ pub struct Output<B: Batch> {
     now: Timestamp,
     wake_at: Option<Timestamp>,
     late_rows: u64,
+    whole: bool,
 }
 
 impl<B: Batch> Default for Output<B> {
@@ -47,6 +48,7 @@ impl<B: Batch> Output<B> {
             now: Timestamp::MIN,
             wake_at: None,
             late_rows: 0,
+            whole: false,
         }
     }
 
@@ -102,6 +104,12 @@ impl<B: Batch> Output<B> {
         self.late_rows += rows;
     }
 
+    /// Says that the rows emitted in this epoch are a whole result, which replaces the one before: also if
+    /// none of them arrive at the sink. For [`crate::Operator::end_epoch`].
+    pub fn emit_whole(&mut self) {
+        self.whole = true;
+    }
+
     fn seal(&mut self) {
         if let Some(batch) = B::seal(&mut self.builder) {
             self.sealed_rows += batch.rows();
@@ -137,6 +145,11 @@ impl<B: Batch> Output<B> {
     /// For the runtime: the earliest processing time asked for since the last call.
     pub fn take_wake_at(&mut self) -> Option<Timestamp> {
         self.wake_at.take()
+    }
+
+    /// For the runtime: whether a whole result was emitted since the last call.
+    pub fn take_whole(&mut self) -> bool {
+        std::mem::take(&mut self.whole)
     }
 
     /// For the runtime: late rows counted since the last call.

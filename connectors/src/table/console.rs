@@ -29,7 +29,7 @@ const RULE: &str = "-------------------------------------------\n";
 /// A sink that prints rows as tables.
 ///
 /// In micro-batch mode, and in complete mode, each epoch with rows is one table with the number of the epoch
-/// above it, as in Spark. In continuous mode rows are printed as they come, under one header, which is
+/// above it, as in Spark; a complete result that has become empty is a table without rows. In continuous mode rows are printed as they come, under one header, which is
 /// printed again when a column has to become wider. A bounded result is one table.
 ///
 /// # Delivery
@@ -197,6 +197,13 @@ impl Sink<TableBatch> for Printer {
             Ok(())
         } else {
             self.print_on(&cells)
+        }
+    }
+
+    fn whole(&mut self) {
+        if self.console.whole == Whole::EachEpoch {
+            // A result without rows is a table too.
+            self.held.get_or_insert_default();
         }
     }
 

@@ -113,7 +113,8 @@ where
 ///
 /// The function runs off the data path and may block; the next batch waits for it. It returns nothing or a
 /// `Result`; an error ends the query. It is not called for an epoch without rows: such an epoch is not
-/// written down before it runs, so that its number may come again with rows.
+/// written down before it runs, so that its number may come again with rows. In output mode complete it is
+/// called without rows when the result has become empty.
 ///
 /// # Delivery
 /// At least once: after a crash the same number comes again with the same rows, so that a function that
@@ -167,7 +168,7 @@ impl SinkFactory<TableBatch> for ForEachBatchTable {
 
     fn create(&self, _instance: Instance) -> Result<Box<dyn Sink<TableBatch>>> {
         let function = Arc::clone(&self.function);
-        Ok(Box::new(Collecting { name: self.name.clone(), function, rows: Vec::new() }))
+        Ok(Box::new(Collecting { name: self.name.clone(), function, rows: Vec::new(), whole: false }))
     }
 
     fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
@@ -179,6 +180,8 @@ struct Collecting {
     name: String,
     function: Function,
     rows: Vec<RecordBatch>,
+    /// Whether the rows are a result even if there are none.
+    whole: bool,
 }
 
 impl Sink<TableBatch> for Collecting {
@@ -194,8 +197,12 @@ impl Sink<TableBatch> for Collecting {
         Ok(())
     }
 
+    fn whole(&mut self) {
+        self.whole = true;
+    }
+
     fn pre_commit(&mut self, epoch: Epoch) -> Result<Option<Prepare>> {
-        if self.rows.is_empty() {
+        if !std::mem::take(&mut self.whole) && self.rows.is_empty() {
             return Ok(None);
         }
         let rows = std::mem::take(&mut self.rows);

@@ -88,8 +88,8 @@ impl Aligner {
         }
         self.inputs[input].marked = epoch;
         let exact = self.consistency == Consistency::ExactlyOnce;
-        match self.pending.iter().find(|held| exact || held.epoch >= epoch) {
-            Some(held) if *held == marker => {}
+        match self.pending.iter_mut().find(|held| exact || held.epoch >= epoch) {
+            Some(held) if (held.epoch, held.after) == (epoch, marker.after) => held.whole |= marker.whole,
             Some(held) => {
                 return Err(format!(
                     "input {input} sent the marker of epoch {epoch} while epoch {} is being aligned",
@@ -136,7 +136,17 @@ mod tests {
     use lotic_operators::After;
 
     fn marker(epoch: u64) -> Marker {
-        Marker { epoch: Epoch(epoch), after: After::Continue }
+        Marker::new(Epoch(epoch), After::Continue)
+    }
+
+    #[test]
+    fn a_whole_result_on_one_input_is_one_of_all() {
+        let mut aligner = Aligner::new(2, Consistency::ExactlyOnce);
+        let whole = Marker { whole: true, ..marker(1) };
+        assert_eq!(aligner.marker(0, marker(1)), Ok(Alignment::Wait));
+        assert_eq!(aligner.marker(1, whole), Ok(Alignment::Complete(whole)));
+        assert_eq!(aligner.marker(0, marker(2)), Ok(Alignment::Wait));
+        assert_eq!(aligner.marker(1, marker(2)), Ok(Alignment::Complete(marker(2))));
     }
 
     #[test]

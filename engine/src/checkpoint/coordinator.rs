@@ -293,7 +293,7 @@ impl Coordinator {
         let epoch = self.next;
         self.next = epoch.next();
         (self.owed, self.unclosed) = (false, false);
-        let marker = Marker { epoch, after };
+        let marker = Marker::new(epoch, after);
         if let Until::Planned(ends) = &until {
             self.read.clone_from(ends);
         }

@@ -103,6 +103,10 @@ impl<I: Batch, O: Batch> Link<I, O> {
             }
             match self.pending.take() {
                 None => return Ok(Flow::Ready),
+                Some(Pending::Pass(Signal::Marker(mut marker))) => {
+                    marker.whole |= self.output.take_whole();
+                    return self.next.signal(Signal::Marker(marker), context);
+                }
                 Some(Pending::Pass(signal)) => return self.next.signal(signal, context),
                 Some(Pending::Call(signal)) => {
                     if self.call(signal, context)? == Progress::Again {

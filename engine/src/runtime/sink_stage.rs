@@ -4,7 +4,7 @@ use super::metrics::ActorMetrics;
 use super::stage::{Flow, Signal, Stage, StageContext, StageSnapshot};
 use crate::error::{Error, Result};
 use lotic_connectors::Sink;
-use lotic_operators::{Batch, Epoch, StateImage};
+use lotic_operators::{Batch, Epoch, Marker, StateImage};
 
 /// A sink as a stage.
 pub(crate) struct SinkStage<I: Batch> {
@@ -29,7 +29,10 @@ impl<I: Batch> Stage<I> for SinkStage<I> {
         Ok(if after == 0 { Flow::Ready } else { Flow::Blocked })
     }
 
-    fn signal(&mut self, _signal: Signal, _context: &mut StageContext<'_>) -> Result<Flow> {
+    fn signal(&mut self, signal: Signal, _context: &mut StageContext<'_>) -> Result<Flow> {
+        if let Signal::Marker(Marker { whole: true, .. }) = signal {
+            self.sink.whole();
+        }
         Ok(Flow::Ready)
     }
 

@@ -60,7 +60,7 @@ pub(crate) fn does(action: Action) -> Does {
         Action::OpenGates => OpenGates,
         Action::Plan { epoch, unlimited } => Plan { epoch: epoch.0, unlimited },
         Action::PersistPlan { epoch, ends } => PersistPlan(epoch.0, rows(&ends)),
-        Action::Open { marker: Marker { epoch, after: After::Continue }, until, mode, gates_open } => {
+        Action::Open { marker: Marker { epoch, after: After::Continue, .. }, until, mode, gates_open } => {
             match until {
                 Until::Now => {
                     assert_eq!(mode, Mode::Continuous);

@@ -164,12 +164,16 @@ fn check(seed: u64, benches: &Benches) -> Result<(), String> {
         .map_err(|_| told(format!("run {number} of {runs} failed")))?;
     }
     let shown = texts(&out.rows());
-    if case.keys == Some(0) && shown.is_empty() && shown != expected {
-        // An aggregation of no rows at all has a batch answer, but no batch for which to emit it.
-        let (_, rows) = benches.oracle.batch(&case.rows).unwrap();
-        return if rows_of(&rows).is_empty() { Ok(()) } else { Err(told("nothing was shown".to_owned())) };
-    }
     compare(&case, &shown, &expected).map_err(told)
+}
+
+#[test]
+fn every_relation_is_one_that_the_oracle_can_read() {
+    let benches = Benches::new(1);
+    let _ = Input::new(&benches, &mut Random::new(1));
+    for relation in queries::RELATIONS {
+        benches.oracle.batch(&format!("SELECT k, g, n, x, b FROM {relation}")).unwrap();
+    }
 }
 
 #[test]

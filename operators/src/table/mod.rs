@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | [`Steps`] | filters and projections, fused | any |
 //! | [`GroupedAggregate`] | grouped aggregation, DISTINCT | any, behind [`partition_by`]; one without group columns |
+//! | [`Unnest`] | lists to rows, structs to columns | any |
 //! | [`StaticJoin`] | joins the stream with a table that does not change | any |
 //! | [`SortEpoch`] | the rows of an epoch in order | one |
 //! | [`Limit`] | the first rows | one |
@@ -30,6 +31,8 @@ mod partition;
 mod sort;
 #[cfg(feature = "table")]
 mod steps;
+#[cfg(feature = "table")]
+mod unnest;
 
 pub use batch::{TableBatch, TableBuilder};
 
@@ -41,4 +44,5 @@ pub use {
     partition::{PartitionTable, partition_by},
     sort::SortEpoch,
     steps::{Step, Steps},
+    unnest::{ListColumn, Unnest, UnnestSpec},
 };

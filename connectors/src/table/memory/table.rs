@@ -220,11 +220,11 @@ impl MemoryTable {
     }
 
     /// A sink that adds the rows of a stream, or, in complete mode, replaces what is there with each epoch
-    /// that has rows.
+    /// that has a result, which may be no rows.
     ///
     /// # Delivery
-    /// Exactly once while the process lives, visible when the epoch is committed. One query writes to a
-    /// table: a second one has to continue from its checkpoint.
+    /// Exactly once while the process lives, visible when the epoch is committed. One query at a time writes
+    /// to a table, and a later one has to continue from its checkpoint.
     pub fn sink(&self, mode: OutputMode) -> Box<dyn SinkFactory<TableBatch>> {
         Box::new(sink::TableSink::of_stream(self.clone(), mode == OutputMode::Complete))
     }

@@ -2,10 +2,11 @@
 //!
 //! A pure function over the plan, called before anything is built.
 
-use super::bounded::{has_stream, stream_of};
+use super::bounded::stream_of;
 use crate::error::{Error, Result};
+use crate::table::is_streaming;
 use datafusion::common::{JoinType, NullEquality};
-use datafusion::logical_expr::logical_plan::{Aggregate, Join};
+use datafusion::logical_expr::logical_plan::{Aggregate, Join, Unnest};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use lotic_connectors::table::OutputMode;
 
@@ -67,7 +68,7 @@ struct Rules {
 
 impl Rules {
     fn emission(&self, plan: &LogicalPlan, under: bool) -> Result<Emission> {
-        if !has_stream(plan) {
+        if !is_streaming(plan) {
             return Ok(Emission::Once);
         }
         expressions(plan)?;
@@ -86,6 +87,10 @@ impl Rules {
                 self.union(&inputs.collect::<Result<Vec<_>>>()?)
             }
             LogicalPlan::Join(node) => self.join(node, under),
+            LogicalPlan::Unnest(node) => {
+                let input = self.emission(&node.input, under)?;
+                self.unnest(node, input)
+            }
             LogicalPlan::Limit(node) => {
                 let input = self.emission(&node.input, under)?;
                 self.limit(input)
@@ -151,7 +156,7 @@ impl Rules {
     }
 
     fn join(&self, node: &Join, under: bool) -> Result<Emission> {
-        let (left, right) = (has_stream(&node.left), has_stream(&node.right));
+        let (left, right) = (is_streaming(&node.left), is_streaming(&node.right));
         if left && right {
             let set = node.null_equality == NullEquality::NullEqualsNull
                 && matches!(node.join_type, JoinType::LeftSemi | JoinType::LeftAnti);
@@ -193,6 +198,16 @@ impl Rules {
         self.emission(if left { &node.left } else { &node.right }, under)
     }
 
+    fn unnest(&self, node: &Unnest, input: Emission) -> Result<Emission> {
+        if input == Emission::Changed && !node.list_type_columns.is_empty() {
+            return refuse(
+                "UNNEST of the result of an aggregation in output mode update could not take back the rows of \
+                 a list that has become shorter: use output mode complete, or unnest before the aggregation",
+            );
+        }
+        Ok(input)
+    }
+
     fn limit(&self, input: Emission) -> Result<Emission> {
         if self.mode == OutputMode::Update {
             return refuse(
@@ -229,10 +244,6 @@ fn unsupported(plan: &LogicalPlan) -> Result<Emission> {
         LogicalPlan::RecursiveQuery(_) => {
             refuse("a recursive query (WITH RECURSIVE) over a stream has no end: run it over a bounded table")
         }
-        LogicalPlan::Unnest(_) => refuse(
-            "UNNEST is not supported over a stream yet: use functions over the list itself, such as \
-             `array_element`, or run the query over a bounded table",
-        ),
         LogicalPlan::Subquery(_) => Err(subquery_over_stream()),
         other => refuse(format!(
             "`{}` is not supported over a stream: run the query over a bounded table",
@@ -249,9 +260,9 @@ fn expressions(plan: &LogicalPlan) -> Result<()> {
     let _ = plan.apply_expressions(|expr| {
         expr.apply(|expr| {
             let stream = match expr {
-                Expr::ScalarSubquery(subquery) => has_stream(&subquery.subquery),
-                Expr::Exists(exists) => has_stream(&exists.subquery.subquery),
-                Expr::InSubquery(within) => has_stream(&within.subquery.subquery),
+                Expr::ScalarSubquery(subquery) => is_streaming(&subquery.subquery),
+                Expr::Exists(exists) => is_streaming(&exists.subquery.subquery),
+                Expr::InSubquery(within) => is_streaming(&within.subquery.subquery),
                 _ => return Ok(TreeNodeRecursion::Continue),
             };
             refused.get_or_insert(if stream {

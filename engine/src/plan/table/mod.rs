@@ -6,6 +6,7 @@
 //! | `legal` | what a stream can do, by output mode |
 //! | `part` | a part of the dataflow under construction; stateless steps fuse here |
 //! | `stateful` | aggregations, limits, sorts |
+//! | `unnest` | lists to rows, structs to columns |
 //! | `join` | a stream with a bounded table |
 //! | `bounded` | what DataFusion runs as a whole |
 //! | `clock` | `now()` for each batch |
@@ -23,6 +24,7 @@ mod part;
 mod stateful;
 #[cfg(feature = "testing")]
 pub(crate) mod testing;
+mod unnest;
 
 pub(crate) use bounded::Tables;
 
@@ -30,7 +32,8 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::stream::Piped;
 use crate::table::OutputMode;
-use bounded::{BoundedPart, has_stream, stream_of};
+use crate::table::is_streaming;
+use bounded::{BoundedPart, stream_of};
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::execution::context::ExecutionProps;
@@ -57,8 +60,9 @@ pub(crate) fn plan(
     tables: &Tables,
     plan: &LogicalPlan,
     mode: OutputMode,
+    updates: Updates,
 ) -> Result<Piped<TableBatch>> {
-    if !has_stream(plan) {
+    if !is_streaming(plan) {
         return Err(Error::user(
             "the query reads no stream: write its result with `write`, or read a table with `read_stream`",
         ));
@@ -69,12 +73,23 @@ pub(crate) fn plan(
         session,
         tables,
         mode,
+        updates,
         instances: session.settings().parallelism,
         properties: tables.state().execution_props().clone(),
         names: BTreeMap::new(),
     };
     let part = planner.part(&optimized, false)?;
     Ok(part.with_schema(plan.schema().inner())?.sealed(&planner).into_piped())
+}
+
+/// When an aggregation in output mode update emits the groups that have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Updates {
+    /// After each batch of rows, so that they come as soon as they can.
+    AtOnce,
+    /// At the end of each epoch, each group once: for sinks that take whole epochs, and the same rows whenever
+    /// an epoch comes again.
+    EachEpoch,
 }
 
 /// An error of DataFusion that the query is to blame for.
@@ -87,6 +102,7 @@ struct Planner<'a> {
     session: &'a Session,
     tables: &'a Tables,
     mode: OutputMode,
+    updates: Updates,
     /// How many instances an operator has that may have several.
     instances: usize,
     properties: ExecutionProps,
@@ -117,7 +133,7 @@ impl Planner<'_> {
 
     /// Plans a part. `under` says whether an aggregation takes its rows.
     fn part(&mut self, plan: &LogicalPlan, under: bool) -> Result<Part> {
-        if !has_stream(plan) {
+        if !is_streaming(plan) {
             return Ok(self.bounded(plan));
         }
         match plan {
@@ -136,7 +152,7 @@ impl Planner<'_> {
             }
             LogicalPlan::Union(node) => self.union(node, under),
             LogicalPlan::Join(node) => self.join(node, under),
-
+            LogicalPlan::Unnest(node) => self.unnest(node, under),
             LogicalPlan::Aggregate(node) => self.aggregate(node, under),
             LogicalPlan::Limit(node) => self.limit(node, under),
             LogicalPlan::Sort(node) => self.sort(node, None, under),

@@ -29,6 +29,7 @@ use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 use groups::Groups;
 use native::Native;
 use others::Others;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -38,9 +39,13 @@ const SHAPE: &str = "groups-shape";
 /// When a group is emitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Emit {
-    /// After each batch the groups it touched, each once, with their current values. An input that ends
-    /// without a row gives the one row of an aggregation without group columns.
+    /// After each batch the groups it touched, each once, with their current values. An aggregation without
+    /// group columns has its one row from the first epoch on.
     Update,
+    /// At the end of each epoch the groups that changed in it, each once, so that an epoch has the same rows
+    /// however its input was cut into batches. An aggregation without group columns has its one row from the
+    /// first epoch on.
+    EpochUpdate,
     /// All groups at the end of each epoch in which one changed; an aggregation without group columns has
     /// its one row from the first epoch on. What is restored counts as unchanged.
     Complete,
@@ -116,6 +121,8 @@ pub struct GroupedAggregate {
     cells: Vec<Cell>,
     /// Whether a group changed since all were emitted.
     changed: bool,
+    /// The slots that changed in this epoch, where each is emitted once at its end.
+    changed_slots: BTreeSet<u32>,
     /// The next slot, while all groups are emitted.
     next_slot: u32,
 }
@@ -161,6 +168,7 @@ impl GroupedAggregate {
             groups: Groups::default(),
             cells: Vec::new(),
             changed: false,
+            changed_slots: BTreeSet::new(),
             next_slot: 0,
         })
     }
@@ -193,6 +201,10 @@ impl GroupedAggregate {
         let first_rows = match self.emit {
             Emit::Update => std::mem::take(&mut self.groups.first_rows),
             Emit::New => std::mem::take(&mut self.groups.new_rows),
+            Emit::EpochUpdate => {
+                self.changed_slots.extend(&self.groups.slots);
+                return Ok(());
+            }
             Emit::Complete | Emit::Final => return Ok(()),
         };
         if first_rows.is_empty() {
@@ -265,21 +277,40 @@ impl GroupedAggregate {
             }
             self.next_slot += 1;
         }
-        if !slots.is_empty() {
-            let held = |slot: &u32| self.state.at(*slot).expect("invariant: the slots are held").0;
-            let columns = match self.key_count {
-                0 => Vec::new(),
-                _ => self.keys.decode(slots.iter().map(|slot| held(slot).as_slice()))?,
-            };
-            let rows = self.results(columns, &slots)?;
-            output.builder().push(rows);
-        }
+        self.emit_slots(&slots, output)?;
         if self.next_slot < end {
             return Ok(Progress::Again);
         }
         self.next_slot = 0;
         self.changed = false;
         Ok(Progress::Done)
+    }
+
+    /// Emits a slice of the groups that changed in this epoch.
+    fn emit_changed(&mut self, output: &mut Output<TableBatch>) -> Result<Progress> {
+        let most = output.room().clamp(1, TABLE_ROWS_AT_ONCE);
+        let mut slots = Vec::with_capacity(most.min(self.changed_slots.len()));
+        while slots.len() < most
+            && let Some(slot) = self.changed_slots.pop_first()
+        {
+            slots.push(slot);
+        }
+        self.emit_slots(&slots, output)?;
+        if self.changed_slots.is_empty() { Ok(Progress::Done) } else { Ok(Progress::Again) }
+    }
+
+    fn emit_slots(&mut self, slots: &[u32], output: &mut Output<TableBatch>) -> Result<()> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let held = |slot: &u32| self.state.at(*slot).expect("invariant: the slots are held").0;
+        let columns = match self.key_count {
+            0 => Vec::new(),
+            _ => self.keys.decode(slots.iter().map(|slot| held(slot).as_slice()))?,
+        };
+        let rows = self.results(columns, slots)?;
+        output.builder().push(rows);
+        Ok(())
     }
 }
 
@@ -312,25 +343,35 @@ impl Operator<TableBatch, TableBatch> for GroupedAggregate {
     }
 
     fn end_epoch(&mut self, output: &mut Output<TableBatch>) -> Result<Progress> {
-        if self.emit != Emit::Complete {
-            return Ok(Progress::Done);
-        }
-        self.changed |= self.begin_only_group();
-        if self.changed { self.emit_all(output) } else { Ok(Progress::Done) }
-    }
-
-    fn finish(&mut self, output: &mut Output<TableBatch>) -> Result<Progress> {
         match self.emit {
-            Emit::Final => {
-                self.begin_only_group();
+            Emit::Complete => {
+                self.changed |= self.begin_only_group();
+                if !self.changed {
+                    return Ok(Progress::Done);
+                }
+                output.emit_whole();
                 self.emit_all(output)
             }
             Emit::Update => {
                 let begun = self.begin_only_group();
                 if begun || self.next_slot > 0 { self.emit_all(output) } else { Ok(Progress::Done) }
             }
-            Emit::Complete | Emit::New => Ok(Progress::Done),
+            Emit::EpochUpdate => {
+                if self.begin_only_group() {
+                    self.changed_slots.extend(0..self.state.slots_end());
+                }
+                self.emit_changed(output)
+            }
+            Emit::Final | Emit::New => Ok(Progress::Done),
         }
+    }
+
+    fn finish(&mut self, output: &mut Output<TableBatch>) -> Result<Progress> {
+        if self.emit != Emit::Final {
+            return Ok(Progress::Done);
+        }
+        self.begin_only_group();
+        self.emit_all(output)
     }
 
     fn snapshot(&mut self) -> Result<Snapshot> {

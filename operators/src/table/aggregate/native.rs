@@ -15,6 +15,10 @@ use arrow::datatypes::{
     Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
     TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
+use datafusion_functions_aggregate::average::Avg;
+use datafusion_functions_aggregate::count::Count;
+use datafusion_functions_aggregate::min_max::{Max, Min};
+use datafusion_functions_aggregate::sum::Sum;
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Literal;
 use std::sync::Arc;
@@ -88,12 +92,20 @@ impl Native {
 
 /// The function's name, if it is DataFusion's own of that name and not one that a user put in its place.
 fn own_name(call: &AggregateCall) -> Option<&'static str> {
-    let function = call.function.fun();
-    let made_by = format!("{:?}", function.inner());
-    [("count", "Count {"), ("sum", "Sum {"), ("avg", "Avg {"), ("min", "Min {"), ("max", "Max {")]
-        .into_iter()
-        .find(|(name, made)| function.name() == *name && made_by.starts_with(made))
-        .map(|(name, _)| name)
+    let function = call.function.fun().inner();
+    if function.is::<Count>() {
+        Some("count")
+    } else if function.is::<Sum>() {
+        Some("sum")
+    } else if function.is::<Avg>() {
+        Some("avg")
+    } else if function.is::<Min>() {
+        Some("min")
+    } else if function.is::<Max>() {
+        Some("max")
+    } else {
+        None
+    }
 }
 
 /// Whether an expression is a constant other than null, as in `count(1)`.

@@ -129,6 +129,7 @@ impl Committer for FilesCommitter {
                 self.0.target.sink
             ))
         })?;
+        self.0.target.lock.take(&self.0.target.sink, &self.0.target.path)?;
         let mut changed = BTreeSet::new();
         for file in &handle.files {
             self.show(epoch, file, &mut changed)?;

@@ -41,6 +41,7 @@ impl Plan {
     }
 
     /// The columns asked for, that come from the decoded column at this place.
+    #[cfg(feature = "orc")]
     pub(in super::super) fn target(&self, root: usize) -> Option<&FieldRef> {
         let place = self.roots.binary_search(&root).ok()?;
         let column = self.places.iter().position(|found| *found == Some(place))?;
