@@ -467,6 +467,23 @@ fn old_files_are_forgotten_and_not_read_again() {
 }
 
 #[test]
+fn a_file_from_the_future_does_not_make_others_old() {
+    let folder = TempDir::new().unwrap();
+    let age = [("maxFileAge", "2d")];
+    put(folder.path(), "future.bars", "1|future\n", 100 * 365 * 24 * 3600);
+    let now_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() - 1_700_000_000;
+    put(folder.path(), "a.bars", "2|now\n", now_s - 60);
+    let mut checkpoint = Checkpoint::default();
+    let mut run = Run::one(folder.path(), &age);
+    assert_eq!(run.all(), ["2|now", "1|future"]);
+    run.mark(&mut checkpoint);
+    put(folder.path(), "b.bars", "3|now\n", now_s - 60);
+    assert_eq!(run.all(), ["3|now"]);
+    let mut later = Run::start(factory(folder.path(), &age).as_ref(), 1, &checkpoint).unwrap();
+    assert_eq!(later.all(), ["3|now"]);
+}
+
+#[test]
 fn files_are_cleaned_up_once_that_is_durable() {
     let outside = TempDir::new().unwrap();
     let (folder, archive) = (outside.path().join("in"), outside.path().join("done"));
@@ -496,6 +513,29 @@ fn files_are_cleaned_up_once_that_is_durable() {
     assert_eq!(run.all(), ["4|c"]);
     run.mark(&mut Checkpoint::default());
     assert!(tree(&folder).is_empty());
+}
+
+#[test]
+fn a_file_that_came_later_under_the_name_of_one_that_was_read_is_not_cleaned_up() {
+    let folder = TempDir::new().unwrap();
+    let deleting = [("cleanSource", "delete")];
+    put(folder.path(), "a.bars", "1|a\n", 1);
+    put(folder.path(), "b.bars", "2|b\n", 2);
+    let mut checkpoint = Checkpoint::default();
+    let mut run = Run::one(folder.path(), &deleting);
+    assert_eq!(run.all(), ["1|a", "2|b"]);
+    // Replaced before the epoch is durable.
+    put(folder.path(), "b.bars", "3|new\n", 3);
+    run.mark(&mut checkpoint);
+    assert_eq!(tree(folder.path()), ["b.bars"]);
+    // Replaced after it was cleaned up, and met again by a later look and after a restart.
+    put(folder.path(), "a.bars", "4|new\n", 4);
+    assert!(run.all().is_empty(), "a file is read once, under the name it had");
+    run.mark(&mut checkpoint);
+    let mut later = Run::start(factory(folder.path(), &deleting).as_ref(), 1, &checkpoint).unwrap();
+    assert!(later.all().is_empty());
+    later.mark(&mut checkpoint);
+    assert_eq!(tree(folder.path()), ["a.bars", "b.bars"]);
 }
 
 #[test]
@@ -538,4 +578,51 @@ fn files_of_one_name_may_count_as_one() {
     assert_eq!(Run::one(folder.path(), &[]).all().len(), 2);
     let name_only = [("fileNameOnly", "true")];
     assert_eq!(Run::one(folder.path(), &name_only).all().len(), 1);
+}
+
+#[test]
+fn rows_read_before_a_restart_are_passed_over_some_at_a_time() {
+    let folder = TempDir::new().unwrap();
+    let lines: String = (0..400_000).map(|n| format!("{n}|a\n")).collect();
+    put(folder.path(), "a.bars", &lines, 0);
+    let mut source = factory(folder.path(), &[]).create(Instance::ONLY).unwrap();
+    let before = Offsets(BTreeMap::from([("a.bars".to_owned(), 399_990)]));
+    source.start(&before).unwrap();
+    let (mut polls, mut rows) = (0, Vec::new());
+    while rows.len() < 10 {
+        polls += 1;
+        let request = PollRequest { max_rows: 100, until: None, waker: Waker::noop() };
+        match source.poll(request).unwrap() {
+            Polled::Batch(mut batch) => rows.extend(lines_of(&batch.split_front(usize::MAX))),
+            // What was returned stays so in a checkpoint while rows are passed over.
+            _ => assert_eq!(source.offsets().get("a.bars"), Some(399_990)),
+        }
+    }
+    assert_eq!(rows, (399_990..400_000).map(|n| format!("{n}|a")).collect::<Vec<_>>());
+    assert!(polls >= 3, "one poll passed over all of 400,000 rows");
+}
+
+#[test]
+fn a_table_knows_the_folders_it_reads() {
+    let root = TempDir::new().unwrap();
+    let path = |name: &str| root.path().join(name);
+    put(root.path(), "in/k=1/a.bars", "1|a\n", 0);
+    let request =
+        |more: &[(&str, &str)]| ReadRequest { options: options(&path("in"), more), schema: Some(schema()) };
+    let stream = |more| FilesFormat::new(Bars).stream(&request(more)).unwrap();
+    for (folder, reads, recursive) in [
+        ("in", true, true),
+        ("in/../in", true, true),
+        ("in/k=1/j=2", true, true),
+        ("in/out", false, true),
+        ("out", false, false),
+        ("in2", false, false),
+        ("", false, false),
+    ] {
+        assert_eq!(stream(&[]).reads(&path(folder)), reads, "{folder}");
+        assert_eq!(stream(&[("recursiveFileLookup", "true")]).reads(&path(folder)), recursive, "{folder}");
+    }
+    let bounded = FilesFormat::new(Bars).bounded(&request(&[])).unwrap();
+    assert!(bounded.reads(&path("in")) && bounded.reads(&path("in/k=1")));
+    assert!(!bounded.reads(&path("in/k=2")) && !bounded.reads(root.path()));
 }

@@ -253,6 +253,35 @@ proptest! {
         prop_assert_eq!(got, sorted(expected));
     }
 
+    #[test]
+    fn an_epoch_gives_each_group_it_changed_once_however_its_rows_were_cut(
+        steps in rows_and_markers(40), keys in keys(), calls in calls(),
+        batch_rows in 1usize..9, output_rows in 1usize..4,
+    ) {
+        let grouping = grouping(&keys, &calls, Emit::EpochUpdate);
+        if grouping.output.fields().is_empty() {
+            return Ok(());
+        }
+        let mut operator = GroupedAggregate::new(&grouping).unwrap();
+        let (mut stored, mut output) = (Stored::default(), Output::with_limit(output_rows));
+        let mut sofar: Vec<Row> = Vec::new();
+        for (epoch, rows) in steps.split(Option::is_none).enumerate() {
+            let rows = rows_of(rows);
+            for rows in rows.chunks(batch_rows) {
+                let early = process(&mut operator, rows, &mut output);
+                prop_assert!(early.is_empty(), "before the end of the epoch: {early:?}");
+            }
+            sofar.extend_from_slice(&rows);
+            let touched: Vec<_> = rows.iter().map(|row| key_of(row, &keys)).collect();
+            let mut expected = reference(&sofar, &keys, &calls);
+            let begins = epoch == 0 && keys.is_empty();
+            expected.retain(|row| begins || touched.iter().any(|key| row.starts_with(key)));
+            let got = emitted(&mut output, |output| operator.end_epoch(output).unwrap());
+            prop_assert_eq!(sorted(got), expected);
+            operator = restarted(&mut operator, &mut stored, &grouping);
+        }
+    }
+
     /// With an output that never refuses, each batch gives each group that it touches once, as it then is.
     #[test]
     fn update_mode_gives_the_groups_of_a_batch_as_they_are_after_it(
@@ -301,7 +330,7 @@ proptest! {
             }
             operator = restarted(&mut operator, &mut stored, &grouping);
         }
-        for row in emitted(&mut output, |output| operator.finish(output).unwrap()) {
+        for row in emitted(&mut output, |output| operator.end_epoch(output).unwrap()) {
             last.insert(row[..keys.len()].to_vec(), row);
         }
         prop_assert_eq!(last.into_values().collect::<Vec<_>>(), reference(&rows_of(&steps), &keys, &calls));

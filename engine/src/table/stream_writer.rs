@@ -1,9 +1,11 @@
 //! Writing a stream: `frame.write_stream()`.
 
 use super::frame::DataFrame;
+use super::provider::reads;
 use super::reader::OptionValue;
 use super::writer::plain;
 use crate::error::{Error, Result};
+use crate::plan::table::Updates;
 use crate::query::{StreamingQuery, Trigger};
 use crate::stream::{Piped, Query};
 use crate::table::OutputMode;
@@ -173,7 +175,8 @@ impl DataStreamWriter {
 
     /// Calls a function with the rows of each micro-batch, as a bounded table, and the number of the batch. It
     /// runs off the data path, before the batch is acknowledged; it returns nothing or a `Result`, whose error
-    /// ends the query. Needs a micro-batch trigger.
+    /// ends the query. In output mode update a group that a batch has changed comes once. Needs a micro-batch
+    /// trigger.
     ///
     /// # Delivery
     /// At least once. After a crash a batch comes again with the same number and, from replayable sources, the
@@ -197,13 +200,28 @@ impl DataStreamWriter {
                     let batch = super::reader::frame_of(&session, "batch", Arc::new(table));
                     function(batch.map_err(|error| error.to_string())?, epoch.0).into_result()
                 });
-            let piped = tables.plan(&frame.session, &frame.plan, mode)?;
+            let piped = tables.plan(&frame.session, &frame.plan, mode, Updates::EachEpoch)?;
             Ok(piped.sink(Box::new(sink.named("foreach_batch"))))
         }));
         self
     }
 
-    /// The query, with its settings, not started: for `explain` and for settings that have no name here.
+    /// The plan that a start would run, with the sink and its promise. Nothing is left behind.
+    ///
+    /// # Errors
+    /// As for [`DataStreamWriter::start`].
+    pub fn explain(&self) -> Result<String> {
+        let query = self.query()?;
+        let shown = query.explain();
+        query.discard();
+        Ok(format!(
+            "== Logical plan ==\n{}\n\n== Streaming plan ==\n{}",
+            self.frame.plan.display_indent(),
+            shown?
+        ))
+    }
+
+    /// The query, with its settings, not started: for settings that have no name here.
     ///
     /// # Errors
     /// As for [`DataStreamWriter::start`].
@@ -230,7 +248,7 @@ impl DataStreamWriter {
             }
             Target::Format(name) => {
                 let sink = self.sink(name, options, &frame, mode)?;
-                frame.session.tables()?.plan(&frame.session, &frame.plan, mode)?.sink(sink)
+                frame.session.tables()?.plan(&frame.session, &frame.plan, mode, Updates::AtOnce)?.sink(sink)
             }
         };
         let query = match checkpoint {
@@ -259,6 +277,15 @@ impl DataStreamWriter {
             save_mode: None,
         };
         let format = frame.session.tables()?.format(name)?;
+        if let Some(folder) = format.folder(&request)
+            && reads(&frame.plan, |stream| stream.table.reads(&folder))
+        {
+            return Err(Error::user(format!(
+                "the query would read what it writes, without end: it reads the files of `{}`; write to another \
+                 folder",
+                folder.display()
+            )));
+        }
         format.sink(&request).map_err(|error: ConnectorError| Error::from(error))
     }
 

@@ -1,6 +1,7 @@
 //! The binary as a child process: waited for by what it writes, never by time.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -64,7 +65,15 @@ impl Running {
         Running::of(command(arguments).spawn().unwrap())
     }
 
-    fn of(mut child: Child) -> Running {
+    /// Nobody reads its standard output.
+    pub(crate) fn deaf(arguments: &[&str]) -> Running {
+        let mut child = command(arguments).spawn().unwrap();
+        drop(child.stdout.take());
+        let errors = lines_of(child.stderr.take().unwrap());
+        Running { child, lines: lines_of(std::io::empty()), errors }
+    }
+
+    pub(crate) fn of(mut child: Child) -> Running {
         let lines = lines_of(child.stdout.take().unwrap());
         let errors = lines_of(child.stderr.take().unwrap());
         Running { child, lines, errors }
@@ -83,6 +92,26 @@ impl Running {
                     panic!("no line with `{part}` came; standard error: {}", said.join("\n"));
                 }
             }
+        }
+    }
+
+    /// The connection that the command makes.
+    pub(crate) fn accept(&mut self, listener: &TcpListener) -> TcpStream {
+        listener.set_nonblocking(true).unwrap();
+        let end = Instant::now() + DEADLINE;
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(false).unwrap();
+                    return stream;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => panic!("{error}"),
+            }
+            if self.child.try_wait().unwrap().is_some() || Instant::now() > end {
+                panic!("it does not connect: {}", self.rest().err);
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
         }
     }
 
@@ -110,7 +139,6 @@ impl Running {
                 return status;
             }
             assert!(Instant::now() < end, "the command does not end");
-            std::thread::yield_now();
             std::thread::park_timeout(Duration::from_millis(5));
         }
     }

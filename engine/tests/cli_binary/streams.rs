@@ -119,7 +119,7 @@ fn say(to: &mut TcpStream, line: &str) {
 fn rows_of_a_stream_are_printed_as_they_come_under_one_header() {
     let (listener, script) = socket("SELECT value, length(value) AS n FROM lines");
     let mut run = Running::start(&["sql", &script]);
-    let (mut nc, _) = listener.accept().unwrap();
+    let mut nc = run.accept(&listener);
     say(&mut nc, "one");
     run.line_with("| value");
     assert!(run.line_with("one").contains("| 3"));
@@ -134,14 +134,12 @@ fn rows_of_a_stream_are_printed_as_they_come_under_one_header() {
 #[test]
 fn a_reader_that_leaves_ends_a_stream_quietly() {
     let (listener, script) = socket("SELECT value FROM lines");
-    let mut child = super::process::command(&["sql", &script, "--format", "json"]).spawn().unwrap();
-    let (mut nc, _) = listener.accept().unwrap();
-    drop(child.stdout.take());
+    let mut run = Running::deaf(&["sql", &script, "--format", "json"]);
+    let mut nc = run.accept(&listener);
     // The first line finds that nobody reads.
     say(&mut nc, "one");
-    let mut run = String::new();
-    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut run).unwrap();
-    assert_eq!((child.wait().unwrap().code(), run.as_str()), (Some(0), ""));
+    let done = run.rest();
+    assert_eq!((done.status, done.err.as_str()), (0, ""));
 }
 
 #[test]
@@ -149,7 +147,7 @@ fn progress_goes_to_standard_error_as_json() {
     let (listener, script) = socket("SELECT value FROM lines");
     let arguments = ["sql", &script, "--progress", "json", "--trigger", "continuous:20ms"];
     let mut run = Running::start(&arguments);
-    let (mut nc, _) = listener.accept().unwrap();
+    let mut nc = run.accept(&listener);
     say(&mut nc, "one");
     let line = run.error_with("\"rows_in\":1");
     let report: serde_json::Value = serde_json::from_str(&line).unwrap();

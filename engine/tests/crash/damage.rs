@@ -1,9 +1,11 @@
 //! The newest checkpoint is damaged between two runs: the one before it is used, or the query refuses
 //! clearly because the sink has shown more. Never a wrong answer.
 
-use crate::child::{Mode, Settings};
-use crate::parent::{End, Kill, check_complete, run};
-use crate::random::Random;
+use crate::child::Settings;
+use crate::parent::{check_complete, run};
+use crate::support::mode::Mode;
+use crate::support::process::{End, Kill};
+use crate::support::random::Random;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -95,7 +97,7 @@ fn a_damaged_checkpoint_that_a_sink_has_committed_is_refused() {
 
 #[test]
 fn damage_anywhere_in_the_newest_segment_never_gives_a_wrong_answer() {
-    let seed = crate::seed();
+    let seed = crate::NAMES.seed();
     let mut random = Random::new(seed);
     let kill = Kill::Outside { commits: random.between(8, 16), delay_us: random.below(3_000) };
     let folder = killed(Mode::Switching, kill, Some(24 * 1024));
@@ -108,7 +110,7 @@ fn damage_anywhere_in_the_newest_segment_never_gives_a_wrong_answer() {
         });
         match resumed {
             Ok(resumed) => went_on += u32::from(resumed),
-            Err(problem) => crate::fail("damage_anywhere", seed, folder, &problem),
+            Err(problem) => crate::NAMES.fail("damage_anywhere", seed, folder, &problem),
         }
     }
     println!("6 damages, seed {seed}: {went_on} fallen back from, {} refused", 6 - went_on);

@@ -1,6 +1,6 @@
 //! The process lives and user code dies: restarts by policy, exactly once.
 
-use crate::random::Random;
+use crate::support::random::Random;
 use lotic::connectors::MemorySink;
 use lotic::connectors::memory::MemorySource;
 use lotic::{RestartPolicy, Session, Trigger};
@@ -74,7 +74,7 @@ fn survives(seed: u64, trigger: Trigger, parallelism: usize, folder: Option<&std
 #[test]
 fn panics_in_user_code_at_random_rows_leave_the_output_exact() {
     hush();
-    let seed = crate::seed();
+    let seed = crate::NAMES.seed();
     let folder = tempfile::tempdir().unwrap();
     let triggers = [
         Trigger::continuous("1 ms"),

@@ -15,34 +15,20 @@ mod child;
 mod damage;
 mod in_process;
 mod parent;
-mod random;
+#[path = "../support/mod.rs"]
+mod support;
+
+use child::Settings;
+use support::process::Told;
+use support::seed::Names;
 
 /// Not a test by itself: what a parent runs as its child.
 #[test]
 fn child() {
-    if let Ok(settings) = std::env::var(child::CHILD) {
+    if let Ok(settings) = std::env::var(Settings::CHILD) {
         child::run(&serde_json::from_str(&settings).unwrap());
     }
 }
 
-fn variable(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}: write a whole number")))
-}
-
-/// The seed given, or a new one.
-fn seed() -> u64 {
-    let now = || std::time::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_nanos() as u64 % 1_000_000_007);
-    variable("LOTIC_CRASH_SEED").unwrap_or_else(now)
-}
-
-/// Keeps the folder and says how to see the failure again.
-fn fail(test: &str, seed: u64, folder: tempfile::TempDir, problem: &str) -> ! {
-    let kills =
-        variable("LOTIC_CRASH_KILLS").map_or(String::new(), |kills| format!("LOTIC_CRASH_KILLS={kills} "));
-    panic!(
-        "{problem}\nseed {seed}; folder {}\nreplay: {kills}LOTIC_CRASH_SEED={seed} cargo test -p lotic --test crash \
-         {test} -- --nocapture",
-        folder.keep().display()
-    );
-}
+/// How this binary is told what to do.
+const NAMES: Names = Names { binary: "crash", kills: "LOTIC_CRASH_KILLS", seed: "LOTIC_CRASH_SEED" };

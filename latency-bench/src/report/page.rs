@@ -83,11 +83,11 @@ fn legend(chart: &Chart) -> String {
     format!("<figcaption class=\"legend\">\n{entries}</figcaption>\n")
 }
 
-/// The floor is grey, timely green, Lotic's lines have a colour each.
+/// The floor is grey, another engine green, Lotic's lines have a colour each.
 fn color(block: &[Measured], at: usize) -> &'static str {
     match block[at].config.engine {
         Engine::Floor => "#8b929b",
-        Engine::Timely => "#3a9a4b",
+        Engine::Timely | Engine::DataFusion => "#3a9a4b",
         Engine::Lotic => {
             let before = block[..at].iter().filter(|one| one.config.engine == Engine::Lotic).count();
             COLORS[before % COLORS.len()]

@@ -59,7 +59,7 @@ impl Workload for Checkpointing {
     fn run(&self, config: &RunConfig) -> Result<RunResult> {
         match config.engine {
             Engine::Floor => floor::keyed_count(config),
-            Engine::Timely => super::peer(config, super::Peer::KeyedCount),
+            Engine::Timely | Engine::DataFusion => super::peer(config, super::Peer::KeyedCount),
             Engine::Lotic => keyed_count::on_lotic(config),
         }
     }

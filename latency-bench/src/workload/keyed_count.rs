@@ -33,7 +33,7 @@ impl Workload for KeyedCount {
     fn run(&self, config: &RunConfig) -> Result<RunResult> {
         match config.engine {
             Engine::Floor => floor::keyed_count(config),
-            Engine::Timely => super::peer(config, super::Peer::KeyedCount),
+            Engine::Timely | Engine::DataFusion => super::peer(config, super::Peer::KeyedCount),
             Engine::Lotic => on_lotic(config),
         }
     }

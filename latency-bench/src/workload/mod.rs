@@ -33,6 +33,8 @@ pub static WORKLOADS: &[&dyn Workload] = &[
     &tumbling_window::TumblingWindow,
     #[cfg(feature = "tables")]
     &table::Table,
+    #[cfg(feature = "tables")]
+    &table::TableFiles,
     &socket::Socket,
     &checkpointing::Checkpointing,
     &live_switch::LiveSwitch,
@@ -67,6 +69,8 @@ pub enum Engine {
     Floor,
     /// timely dataflow, one worker (feature `peers`).
     Timely,
+    /// DataFusion, one partition (feature `tables`).
+    DataFusion,
 }
 
 impl fmt::Display for Engine {
@@ -75,6 +79,7 @@ impl fmt::Display for Engine {
             Engine::Lotic => "lotic",
             Engine::Floor => "floor",
             Engine::Timely => "timely",
+            Engine::DataFusion => "datafusion",
         })
     }
 }
@@ -194,7 +199,7 @@ impl RunConfig {
     /// The trigger as a report names it: `continuous:100ms`, `processing-time:0ms`, `none`.
     pub fn trigger(&self) -> String {
         match (self.engine, self.mode, self.epochs) {
-            (Engine::Floor | Engine::Timely, ..) => "none".to_owned(),
+            (Engine::Floor | Engine::Timely | Engine::DataFusion, ..) => "none".to_owned(),
             (_, Mode::Continuous, Epochs::Off) => "continuous:off".to_owned(),
             (_, Mode::MicroBatch, Epochs::Off) => "processing-time:off".to_owned(),
             (_, Mode::Continuous, Epochs::Every(length)) => format!("continuous:{}ms", length.as_millis()),
@@ -207,7 +212,7 @@ impl RunConfig {
     /// Who does it and how, for people: `lotic continuous 100 ms`.
     pub fn label(&self) -> String {
         match (self.engine, self.epochs) {
-            (Engine::Floor | Engine::Timely, _) => self.engine.to_string(),
+            (Engine::Floor | Engine::Timely | Engine::DataFusion, _) => self.engine.to_string(),
             (Engine::Lotic, Epochs::Off) => format!("lotic {}, no checkpoints", self.mode),
             (Engine::Lotic, Epochs::Every(length)) => {
                 format!("lotic {} {} ms", self.mode, length.as_millis())
@@ -278,6 +283,9 @@ enum Peer {
 #[cfg(feature = "peers")]
 fn peer(config: &RunConfig, what: Peer) -> Result<RunResult> {
     match what {
+        _ if config.engine != Engine::Timely => {
+            Err(config.failed("there is no such program for this engine"))
+        }
         Peer::PassThrough => crate::peer_timely::pass_through(config),
         Peer::KeyedCount => crate::peer_timely::keyed_count(config),
     }

@@ -30,7 +30,7 @@ impl Workload for PassThrough {
     fn run(&self, config: &RunConfig) -> Result<RunResult> {
         match config.engine {
             Engine::Floor => floor::pass_through(config),
-            Engine::Timely => super::peer(config, super::Peer::PassThrough),
+            Engine::Timely | Engine::DataFusion => super::peer(config, super::Peer::PassThrough),
             Engine::Lotic => on_lotic(config),
         }
     }

@@ -55,7 +55,7 @@ impl Workload for Saturation {
         match (config.engine, *work) {
             (Engine::Floor, Peer::PassThrough) => floor::pass_through(config),
             (Engine::Floor, Peer::KeyedCount) => floor::keyed_count(config),
-            (Engine::Timely, work) => super::peer(config, work),
+            (Engine::Timely | Engine::DataFusion, work) => super::peer(config, work),
             (Engine::Lotic, Peer::PassThrough) => pass_through::on_lotic(config),
             (Engine::Lotic, Peer::KeyedCount) => keyed_count::on_lotic(config),
         }

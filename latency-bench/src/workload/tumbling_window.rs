@@ -41,7 +41,9 @@ impl Workload for TumblingWindow {
     fn run(&self, config: &RunConfig) -> Result<RunResult> {
         match config.engine {
             Engine::Floor => floor::tumbling_window(config, nanos(WINDOW)),
-            Engine::Timely => Err(config.failed("there is no such program for timely")),
+            Engine::Timely | Engine::DataFusion => {
+                Err(config.failed("there is no such program for this engine"))
+            }
             Engine::Lotic => on_lotic(config),
         }
     }

@@ -65,7 +65,8 @@ pub(crate) enum Command {
     /// Run the statements given on the command line.
     #[command(after_help = "Example:\n  lotic sql \"SELECT upper('lotic') AS name\" --format json")]
     Sql {
-        /// The statements, separated by semicolons.
+        /// The statements, separated by semicolons. They may begin with a comment.
+        #[arg(allow_hyphen_values = true)]
         statements: String,
         #[command(flatten)]
         options: RunOptions,

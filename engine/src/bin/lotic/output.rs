@@ -60,11 +60,6 @@ impl Output {
         }
     }
 
-    /// Writes plain text.
-    pub(crate) fn text(&self, text: &str) -> Result<()> {
-        self.put(text.as_bytes()).map_err(cannot_write)
-    }
-
     /// Writes a whole result.
     pub(crate) fn whole(&self, schema: SchemaRef, batches: &[RecordBatch]) -> Result<()> {
         let mut rows = RowText::new(self.format, schema);

@@ -34,7 +34,8 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::stream::Piped;
 use crate::table::OutputMode;
-use bounded::{BoundedPart, has_stream, stream_of};
+use crate::table::is_streaming;
+use bounded::{BoundedPart, stream_of};
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::execution::context::ExecutionProps;
@@ -61,8 +62,9 @@ pub(crate) fn plan(
     tables: &Tables,
     plan: &LogicalPlan,
     mode: OutputMode,
+    updates: Updates,
 ) -> Result<Piped<TableBatch>> {
-    if !has_stream(plan) {
+    if !is_streaming(plan) {
         return Err(Error::user(
             "the query reads no stream: write its result with `write`, or read a table with `read_stream`",
         ));
@@ -73,12 +75,23 @@ pub(crate) fn plan(
         session,
         tables,
         mode,
+        updates,
         instances: session.settings().parallelism,
         properties: tables.state().execution_props().clone(),
         names: BTreeMap::new(),
     };
     let part = planner.part(&optimized, false)?;
     Ok(part.with_schema(plan.schema().inner())?.sealed(&planner).into_piped())
+}
+
+/// When an aggregation in output mode update emits the groups that have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Updates {
+    /// After each batch of rows, so that they come as soon as they can.
+    AtOnce,
+    /// At the end of each epoch, each group once: for sinks that take whole epochs, and the same rows whenever
+    /// an epoch comes again.
+    EachEpoch,
 }
 
 /// An error of DataFusion that the query is to blame for.
@@ -91,6 +104,7 @@ struct Planner<'a> {
     session: &'a Session,
     tables: &'a Tables,
     mode: OutputMode,
+    updates: Updates,
     /// How many instances an operator has that may have several.
     instances: usize,
     properties: ExecutionProps,
@@ -121,7 +135,7 @@ impl Planner<'_> {
 
     /// Plans a part. `under` says whether an aggregation takes its rows.
     fn part(&mut self, plan: &LogicalPlan, under: bool) -> Result<Part> {
-        if !has_stream(plan) {
+        if !is_streaming(plan) {
             return Ok(self.bounded(plan));
         }
         match plan {

@@ -5,7 +5,7 @@ use super::super::probe::Probe;
 use super::super::source::DueFactory;
 use super::write_json;
 use crate::event::Event;
-use arrow::array::{Array, AsArray, RecordBatch, StringBuilder};
+use arrow::array::{AsArray, RecordBatch, StringBuilder};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use lotic::connectors::table::{ReadRequest, StreamTable, TableFormat, WriteRequest};
 use lotic::connectors::{

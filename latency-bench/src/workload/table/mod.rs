@@ -2,6 +2,9 @@
 //! counted by key, once by SQL over Arrow batches and once by closures over a struct.
 
 mod door;
+mod files;
+
+pub(super) use files::TableFiles;
 
 use super::lotic::{Feed, LoticRun};
 use super::{Engine, RunConfig, RunResult, Workload};

@@ -31,6 +31,7 @@ use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 use groups::Groups;
 use native::Native;
 use others::Others;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -43,6 +44,10 @@ pub enum Emit {
     /// After each batch the groups it touched, each once, with their current values. An aggregation without
     /// group columns has its one row from the first epoch on.
     Update,
+    /// At the end of each epoch the groups that changed in it, each once, so that an epoch has the same rows
+    /// however its input was cut into batches. An aggregation without group columns has its one row from the
+    /// first epoch on.
+    EpochUpdate,
     /// All groups at the end of each epoch in which one changed; an aggregation without group columns has
     /// its one row from the first epoch on. What is restored counts as unchanged.
     Complete,
@@ -120,6 +125,8 @@ pub struct GroupedAggregate {
     cells: Vec<Cell>,
     /// Whether a group changed since all were emitted.
     changed: bool,
+    /// The slots that changed in this epoch, where each is emitted once at its end.
+    changed_slots: BTreeSet<u32>,
     /// The next slot, while all groups are emitted.
     next_slot: u32,
 }
@@ -167,6 +174,7 @@ impl GroupedAggregate {
             groups: Groups::default(),
             cells: Vec::new(),
             changed: false,
+            changed_slots: BTreeSet::new(),
             next_slot: 0,
         })
     }
@@ -219,6 +227,10 @@ impl GroupedAggregate {
         let first_rows = match self.emit {
             Emit::Update => std::mem::take(&mut self.groups.first_rows),
             Emit::New => std::mem::take(&mut self.groups.new_rows),
+            Emit::EpochUpdate => {
+                self.changed_slots.extend(&self.groups.slots);
+                return Ok(());
+            }
             Emit::Complete | Emit::Final => return Ok(()),
         };
         if first_rows.is_empty() {
@@ -285,21 +297,6 @@ impl GroupedAggregate {
         begun
     }
 
-    /// Emits groups.
-    fn emit(&mut self, slots: &[u32], output: &mut Output<TableBatch>) -> Result<()> {
-        if slots.is_empty() {
-            return Ok(());
-        }
-        let held = |slot: &u32| self.state.at(*slot).expect("invariant: the slots are held").0;
-        let columns = match self.key_count {
-            0 => Vec::new(),
-            _ => self.keys.decode(slots.iter().map(|slot| held(slot).as_slice()))?,
-        };
-        let rows = self.results(columns, slots)?;
-        output.builder().push(rows);
-        Ok(())
-    }
-
     /// Emits a slice of all groups.
     fn emit_all(&mut self, output: &mut Output<TableBatch>) -> Result<Progress> {
         let most = output.room().clamp(1, TABLE_ROWS_AT_ONCE);
@@ -311,13 +308,40 @@ impl GroupedAggregate {
             }
             self.next_slot += 1;
         }
-        self.emit(&slots, output)?;
+        self.emit_slots(&slots, output)?;
         if self.next_slot < end {
             return Ok(Progress::Again);
         }
         self.next_slot = 0;
         self.changed = false;
         Ok(Progress::Done)
+    }
+
+    /// Emits a slice of the groups that changed in this epoch.
+    fn emit_changed(&mut self, output: &mut Output<TableBatch>) -> Result<Progress> {
+        let most = output.room().clamp(1, TABLE_ROWS_AT_ONCE);
+        let mut slots = Vec::with_capacity(most.min(self.changed_slots.len()));
+        while slots.len() < most
+            && let Some(slot) = self.changed_slots.pop_first()
+        {
+            slots.push(slot);
+        }
+        self.emit_slots(&slots, output)?;
+        if self.changed_slots.is_empty() { Ok(Progress::Done) } else { Ok(Progress::Again) }
+    }
+
+    fn emit_slots(&mut self, slots: &[u32], output: &mut Output<TableBatch>) -> Result<()> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let held = |slot: &u32| self.state.at(*slot).expect("invariant: the slots are held").0;
+        let columns = match self.key_count {
+            0 => Vec::new(),
+            _ => self.keys.decode(slots.iter().map(|slot| held(slot).as_slice()))?,
+        };
+        let rows = self.results(columns, slots)?;
+        output.builder().push(rows);
+        Ok(())
     }
 }
 
@@ -361,8 +385,13 @@ impl Operator<TableBatch, TableBatch> for GroupedAggregate {
             }
             Emit::Update => {
                 let begun = self.begin_always();
-                self.emit(&begun, output)?;
+                self.emit_slots(&begun, output)?;
                 Ok(Progress::Done)
+            }
+            Emit::EpochUpdate => {
+                let begun = self.begin_always();
+                self.changed_slots.extend(begun);
+                self.emit_changed(output)
             }
             Emit::Final | Emit::New => Ok(Progress::Done),
         }

@@ -14,10 +14,19 @@
 //! | prepared | hidden files, complete and synced | committed if the checkpoint is durable, else deleted |
 //! | committed | visible files | stay; a second commit finds them and does nothing |
 //!
+//! # How large files are
+//! A file never holds rows of two epochs, since it is shown whole when its epoch is committed: each epoch gives
+//! one file or more for each instance and partition folder that has rows. For fewer and larger files make
+//! epochs longer (`Trigger::continuous("1 minute")`, `Trigger::processing_time("1 minute")`; rows are visible
+//! that much later), lower the parallelism, or compact the folder from time to time with a bounded query into
+//! another one.
+//!
 //! # Bounded writes
 //! The save mode decides what becomes of the files that are there: those that a read of the folder would find.
 //! Overwrite deletes them with the first commit, after the new files have their names. Their epochs begin at 1
-//! each time, so a bounded write is repeated as a whole if its process dies.
+//! each time, so a bounded write is repeated as a whole if its process dies. A write of no rows to a folder
+//! without files, or that overwrites, leaves one file without rows, in which a reader finds the columns as far
+//! as the format tells them (Parquet, ORC, CSV with a header).
 
 mod commit;
 mod names;
@@ -27,6 +36,7 @@ mod writer;
 
 use super::settings::{self, FileLimits};
 use crate::error::Result;
+use crate::folder_lock::FolderLock;
 use crate::limits::PARALLELISM;
 use crate::sink::{Committer, Delivery, Sink, SinkFactory, SinkTraits};
 use crate::table::format::FileFormat;
@@ -37,7 +47,7 @@ use lotic_operators::table::TableBatch;
 use split::Split;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use target::Target;
 
@@ -51,6 +61,8 @@ struct Factory {
     split: Split,
     limits: FileLimits,
     target: Target,
+    /// Whether any instance has begun a file.
+    wrote: AtomicBool,
 }
 
 /// A sink of files; the options were checked to be known.
@@ -68,6 +80,7 @@ pub(super) fn factory(
         path: std::path::absolute(Path::new(&path)).unwrap_or_else(|_| path.into()),
         save_mode: request.save_mode,
         run: request.save_mode.map(|_| run_number()),
+        lock: FolderLock::default(),
     };
     Ok(Box::new(FilesSink(Arc::new(Factory {
         extension: format!("{}{suffix}", format.extension()),
@@ -76,6 +89,7 @@ pub(super) fn factory(
         format,
         split,
         target,
+        wrote: AtomicBool::new(false),
     }))))
 }
 
@@ -103,6 +117,6 @@ impl SinkFactory<TableBatch> for FilesSink {
     }
 
     fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
-        Ok(Some(Box::new(commit::FilesCommitter(self.0.target.clone()))))
+        Ok(Some(Box::new(commit::FilesCommitter(Arc::clone(&self.0)))))
     }
 }
