@@ -1,6 +1,5 @@
 //! The bounded parts of a plan: run by DataFusion, as a whole.
 
-use super::wrong;
 use crate::error::{Error, Result};
 use crate::table::StreamProvider;
 use datafusion::arrow::array::RecordBatch;
@@ -66,7 +65,10 @@ impl Tables {
             // Whoever asked may have given up.
             let _ = put.send(run.await);
         });
-        ready.recv().map_err(|_| Error::internal("a bounded read ended without an answer"))?.map_err(wrong)
+        ready
+            .recv()
+            .map_err(|_| Error::internal("a bounded read ended without an answer"))?
+            .map_err(Error::from)
     }
 }
 
