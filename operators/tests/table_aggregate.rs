@@ -330,7 +330,7 @@ proptest! {
             }
             operator = restarted(&mut operator, &mut stored, &grouping);
         }
-        for row in emitted(&mut output, |output| operator.finish(output).unwrap()) {
+        for row in emitted(&mut output, |output| operator.end_epoch(output).unwrap()) {
             last.insert(row[..keys.len()].to_vec(), row);
         }
         prop_assert_eq!(last.into_values().collect::<Vec<_>>(), reference(&rows_of(&steps), &keys, &calls));

@@ -297,21 +297,6 @@ impl GroupedAggregate {
         begun
     }
 
-    /// Emits groups.
-    fn emit(&mut self, slots: &[u32], output: &mut Output<TableBatch>) -> Result<()> {
-        if slots.is_empty() {
-            return Ok(());
-        }
-        let held = |slot: &u32| self.state.at(*slot).expect("invariant: the slots are held").0;
-        let columns = match self.key_count {
-            0 => Vec::new(),
-            _ => self.keys.decode(slots.iter().map(|slot| held(slot).as_slice()))?,
-        };
-        let rows = self.results(columns, slots)?;
-        output.builder().push(rows);
-        Ok(())
-    }
-
     /// Emits a slice of all groups.
     fn emit_all(&mut self, output: &mut Output<TableBatch>) -> Result<Progress> {
         let most = output.room().clamp(1, TABLE_ROWS_AT_ONCE);
@@ -323,7 +308,7 @@ impl GroupedAggregate {
             }
             self.next_slot += 1;
         }
-        self.emit(&slots, output)?;
+        self.emit_slots(&slots, output)?;
         if self.next_slot < end {
             return Ok(Progress::Again);
         }
@@ -341,8 +326,22 @@ impl GroupedAggregate {
         {
             slots.push(slot);
         }
-        self.emit(&slots, output)?;
+        self.emit_slots(&slots, output)?;
         if self.changed_slots.is_empty() { Ok(Progress::Done) } else { Ok(Progress::Again) }
+    }
+
+    fn emit_slots(&mut self, slots: &[u32], output: &mut Output<TableBatch>) -> Result<()> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let held = |slot: &u32| self.state.at(*slot).expect("invariant: the slots are held").0;
+        let columns = match self.key_count {
+            0 => Vec::new(),
+            _ => self.keys.decode(slots.iter().map(|slot| held(slot).as_slice()))?,
+        };
+        let rows = self.results(columns, slots)?;
+        output.builder().push(rows);
+        Ok(())
     }
 }
 
@@ -386,13 +385,12 @@ impl Operator<TableBatch, TableBatch> for GroupedAggregate {
             }
             Emit::Update => {
                 let begun = self.begin_always();
-                self.emit(&begun, output)?;
+                self.emit_slots(&begun, output)?;
                 Ok(Progress::Done)
             }
             Emit::EpochUpdate => {
-                if self.begin_only_group() {
-                    self.changed_slots.extend(0..self.state.slots_end());
-                }
+                let begun = self.begin_always();
+                self.changed_slots.extend(begun);
                 self.emit_changed(output)
             }
             Emit::Final | Emit::New => Ok(Progress::Done),
