@@ -59,6 +59,7 @@ pub mod console;
 pub mod egress;
 mod error;
 pub mod file;
+mod folder_lock;
 pub mod ingress;
 pub mod limits;
 pub mod memory;

@@ -27,6 +27,10 @@ pub const INFERRED_FILES: usize = 16;
 pub const SINK_OPEN_FILES: usize = 64;
 /// Bytes of a folder's or file's name: what common file systems take.
 pub const FILE_NAME_BYTES: usize = 255;
+/// Levels of nested types in an ORC file.
+pub const ORC_TYPE_DEPTH: usize = 64;
+/// Bytes of the footer of an ORC file after decompression.
+pub const ORC_FOOTER_BYTES: u64 = 256 << 20;
 /// Bytes a socket source asks the operating system for in one read.
 pub const SOCKET_READ_BYTES: usize = 64 * 1024;
 /// Bytes of complete lines a socket source reads ahead of the query to plan a micro-batch.

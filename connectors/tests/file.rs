@@ -225,7 +225,7 @@ fn a_row_that_is_not_one_line_is_refused_and_leaves_no_trace() {
     let message = error.to_string();
     assert!(message.contains("row 2 of epoch 1") && message.contains("JSON lines"), "{message}");
 
-    let json = FileSink::json_lines(folder.path());
+    let json = FileSink::json_lines(folder.path().join("json"));
     let mut sink = sink_of(&json, 1);
     let key_that_json_cannot_have = std::collections::BTreeMap::from([(vec![1], 2)]);
     let error = write(&mut sink, vec![key_that_json_cannot_have]).unwrap_err();

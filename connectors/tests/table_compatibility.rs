@@ -15,6 +15,8 @@ use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 use arrow::ipc::reader::FileReader as ArrowReader;
 use arrow::ipc::writer::FileWriter as ArrowWriter;
 use lotic_connectors::table::Options;
+use lotic_connectors::table::format::csv::Csv;
+use lotic_connectors::table::format::json::Json;
 use lotic_connectors::table::format::orc::Orc;
 use lotic_connectors::table::format::parquet::Parquet;
 use lotic_connectors::table::format::{FileFormat, OpenRequest};
@@ -25,20 +27,40 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// A format, the columns to write in it, and the compressions to write them with.
+/// A format, the columns to write in it, the compressions to write them with, the option for the size of a
+/// group of rows if there is one, and what to read and write with.
 struct Tried {
     format: &'static dyn FileFormat,
     columns: fn() -> Fields,
     compressions: &'static [&'static str],
+    group: Option<&'static str>,
+    options: &'static [(&'static str, &'static str)],
 }
 
-const FORMATS: [Tried; 2] = [
+const FORMATS: [Tried; 4] = [
     Tried {
         format: &Parquet,
         columns: all_columns,
         compressions: &["snappy", "zstd", "gzip", "lz4", "brotli", "none"],
+        group: Some("parquet.block.size"),
+        options: &[],
     },
-    Tried { format: &Orc, columns: flat_columns, compressions: &["zstd", "snappy", "lz4", "zlib", "none"] },
+    Tried {
+        format: &Orc,
+        columns: flat_columns,
+        compressions: &["zstd", "snappy", "lz4", "zlib", "none"],
+        group: Some("orc.stripe.size"),
+        options: &[],
+    },
+    Tried {
+        format: &Csv,
+        columns: plain_columns,
+        compressions: &["none"],
+        group: None,
+        // Spark's default, a backslash before a quote, is no other program's.
+        options: &[("header", "true"), ("escape", "\"")],
+    },
+    Tried { format: &Json, columns: plain_columns, compressions: &["none"], group: None, options: &[] },
 ];
 
 fn flat() -> Vec<DataType> {
@@ -56,6 +78,14 @@ fn flat() -> Vec<DataType> {
 
 fn flat_columns() -> Fields {
     random_tables::fields(flat())
+}
+
+/// Those of which text says everything.
+fn plain_columns() -> Fields {
+    use DataType::*;
+    let kinds =
+        vec![Boolean, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, Float32, Float64, Utf8, Date32];
+    random_tables::fields(kinds)
 }
 
 fn all_columns() -> Fields {
@@ -121,17 +151,19 @@ fn write_case(case: &Path, format: &dyn FileFormat, batch: &RecordBatch, options
 fn ours(folder: &Path) {
     for tried in FORMATS {
         let name = tried.format.name();
+        let given = |more: &[(&'static str, &'static str)]| -> Options {
+            tried.options.iter().chain(more).copied().collect()
+        };
         for (seed, compression) in (1..).zip(tried.compressions) {
             let batch = rows(&(tried.columns)(), 500, seed);
-            let options = [("compression", *compression)].into_iter().collect();
+            let options = given(&[("compression", compression)]);
             write_case(&folder.join(format!("{name}-{compression}")), tried.format, &batch, &options);
         }
-        let group = if name == "orc" { "orc.stripe.size" } else { "parquet.block.size" };
-        let options = [(group, "10k")].into_iter().collect();
+        let options = tried.group.map_or_else(|| given(&[]), |group| given(&[(group, "10k")]));
         let batch = rows(&(tried.columns)(), 4000, 99);
         write_case(&folder.join(format!("{name}-groups")), tried.format, &batch, &options);
         let empty = batch.slice(0, 0);
-        write_case(&folder.join(format!("{name}-empty")), tried.format, &empty, &Options::default());
+        write_case(&folder.join(format!("{name}-empty")), tried.format, &empty, &given(&[]));
     }
 }
 
@@ -144,12 +176,11 @@ fn arrow_file(path: &Path) -> RecordBatch {
 /// Reads a case of theirs, and says what differs.
 fn read_case(case: &Path) -> Result<(), String> {
     let expected = arrow_file(&case.join("rows.arrow"));
-    let found = |tried: &Tried| {
-        let path = case.join("rows").with_extension(tried.format.extension());
-        path.exists().then_some((tried.format, path))
-    };
-    let (format, path) = FORMATS.iter().find_map(found).expect("a file of a format asked for");
-    let (schema, options) = (expected.schema(), Options::default());
+    let found = |tried: &&Tried| case.join("rows").with_extension(tried.format.extension()).exists();
+    let tried = FORMATS.iter().find(found).expect("a file of a format asked for");
+    let path = case.join("rows").with_extension(tried.format.extension());
+    let format = tried.format;
+    let (schema, options) = (expected.schema(), tried.options.iter().copied().collect());
     format.infer_schema(&path, &options).map_err(|cause| cause.to_string())?;
     let request = OpenRequest { path: &path, schema: &schema, table_schema: &schema, options: &options };
     let mut reader = format.open(&request).map_err(|cause| cause.to_string())?;

@@ -67,7 +67,7 @@ fn options_that_are_missing_or_wrong_are_named() {
     let error = refusal(registry.get("rate").unwrap().bounded(&read_request(&[])));
     assert!(error.contains("never ends") && error.contains("`read_stream`"), "{error}");
     let error = refusal(registry.get("sockets"));
-    assert!(error.starts_with("there is no format `sockets`; did you mean `socket`? The formats are: "));
+    assert_eq!(error, "there is no format `sockets`: did you mean `socket`?");
     let sink = |options: &[(&str, &str)]| {
         refusal(registry.get("console").unwrap().sink(&write_request(options, None)))
     };
@@ -231,6 +231,27 @@ fn a_memory_sink_adds_or_replaces_and_is_read_as_a_stream() {
     let mut reader = source_at(&replacing, &Offsets::default());
     let request = lotic_connectors::PollRequest { max_rows: 1, until: None, waker: Waker::noop() };
     assert!(refusal(reader.poll(request)).contains("was replaced and cannot be read as a stream"));
+}
+
+#[test]
+fn two_streams_cannot_write_to_one_table_in_memory_at_a_time() {
+    let table = MemoryTable::new("t", schema());
+    let first = table.sink(OutputMode::Append);
+    let mut sink = first.create(Instance::ONLY).unwrap();
+    let mut committer = first.committer().unwrap().unwrap();
+    sink.start(Epoch(1)).unwrap();
+    let handle = epoch_of(&mut sink, 1, &[numbers([1])]);
+    let second = table.sink(OutputMode::Append);
+    for refused in [
+        refusal(second.committer().unwrap().unwrap().abort_prepared()),
+        refusal(second.create(Instance::ONLY).unwrap().start(Epoch(1))),
+    ] {
+        assert!(refused.contains("another running query writes to table `t`"), "{refused}");
+    }
+    committer.commit(Epoch(1), &handle).unwrap();
+    assert_eq!(table.rows(), numbers([1]));
+    drop((first, sink, committer));
+    second.create(Instance::ONLY).unwrap().start(Epoch(2)).unwrap();
 }
 
 fn write_bounded(

@@ -6,6 +6,7 @@ mod table_files_support;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use lotic_connectors::table::files::FilesFormat;
+use lotic_connectors::table::format::text::Text;
 use lotic_connectors::table::{BoundedTable, ReadRequest, TableFormat};
 use lotic_connectors::{ErrorKind, Result};
 use std::fs;
@@ -156,4 +157,21 @@ fn files_that_cannot_be_read_are_named_or_left_out() {
             read.iter().all(|rows| rows.as_ref().unwrap_err().to_string().contains("ignoreMissingFiles"))
         );
     }
+}
+
+#[test]
+fn text_in_partition_folders_has_their_columns() {
+    let folder = TempDir::new().unwrap();
+    put(folder.path(), "n=1/a.txt", "ana\n", 0);
+    put(folder.path(), "n=2/b.txt", "bo\n", 0);
+    let text = |schema| {
+        FilesFormat::new(Text).bounded(&ReadRequest { options: options(folder.path(), &[]), schema })
+    };
+    let table = text(None).unwrap();
+    let named = |name: &str, data_type| (name.to_owned(), data_type);
+    assert_eq!(types(&table), [named("value", DataType::Utf8), named("n", DataType::Int32)]);
+    let rows = (0..table.partitions().unwrap()).flat_map(|part| table.read(part, None).unwrap());
+    assert_eq!(rows.map(|rows| rows.unwrap().num_rows()).sum::<usize>(), 2);
+    let wrong = Schema::new(vec![Field::new("value", DataType::Int32, true)]);
+    assert!(text(Some(Arc::new(wrong))).is_err());
 }

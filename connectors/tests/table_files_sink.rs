@@ -264,6 +264,7 @@ fn save_modes_do_what_they_say() {
     assert_eq!(read_back(folder.path()), ["5|new"]);
     assert!(!folder.path().join("name=old").exists() && folder.path().join("_notes").exists());
     assert!(folder.path().join("plain/file.bars").exists(), "what a read of the folder does not find stays");
+    drop((overwrite, sink, committer));
     write_epochs(&save(SaveMode::Overwrite), &[&[]]);
 }
 
@@ -354,4 +355,37 @@ fn a_folder_of_another_checkpoint_or_a_file_in_its_place_is_refused() {
         .start(Epoch(1))
         .unwrap_err();
     assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
+}
+
+#[test]
+fn two_queries_cannot_write_to_one_folder_at_a_time() {
+    let outside = TempDir::new().unwrap();
+    let folder = outside.path().join("out");
+    let first = factory(&request(&folder, &[], &[])).unwrap();
+    let mut sink = first.create(Instance::ONLY).unwrap();
+    let mut committer = first.committer().unwrap().unwrap();
+    sink.start(Epoch(1)).unwrap();
+    sink.write(&mut rows(&[(1, None)]), Waker::noop()).unwrap();
+    let handle = sink.pre_commit(Epoch(1)).unwrap().unwrap()().unwrap();
+    // Before anything is committed a stream and a bounded write come, by another name of the folder.
+    let link = outside.path().join("link");
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(&folder, &link).unwrap();
+    for save_mode in [None, Some(SaveMode::Append), Some(SaveMode::Overwrite)] {
+        let second = factory(&WriteRequest { save_mode, ..request(&link, &[], &[]) }).unwrap();
+        let refusals = [
+            second.committer().unwrap().unwrap().abort_prepared().unwrap_err(),
+            second.create(Instance::ONLY).unwrap().start(Epoch(1)).unwrap_err(),
+        ];
+        for error in refusals.map(|error| error.to_string()) {
+            assert!(error.contains("another running query writes to this folder"), "{error}");
+        }
+    }
+    committer.commit(Epoch(1), &handle).unwrap();
+    assert_eq!(read_back(&folder), ["1|null"]);
+    // Once the first has ended, the folder is free.
+    drop((sink, committer, first));
+    let next = factory(&request(&folder, &[], &[])).unwrap();
+    next.committer().unwrap().unwrap().abort_prepared().unwrap();
+    next.create(Instance::ONLY).unwrap().start(Epoch(2)).unwrap();
 }

@@ -467,6 +467,23 @@ fn old_files_are_forgotten_and_not_read_again() {
 }
 
 #[test]
+fn a_file_from_the_future_does_not_make_others_old() {
+    let folder = TempDir::new().unwrap();
+    let age = [("maxFileAge", "2d")];
+    put(folder.path(), "future.bars", "1|future\n", 100 * 365 * 24 * 3600);
+    let now_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() - 1_700_000_000;
+    put(folder.path(), "a.bars", "2|now\n", now_s - 60);
+    let mut checkpoint = Checkpoint::default();
+    let mut run = Run::one(folder.path(), &age);
+    assert_eq!(run.all(), ["2|now", "1|future"]);
+    run.mark(&mut checkpoint);
+    put(folder.path(), "b.bars", "3|now\n", now_s - 60);
+    assert_eq!(run.all(), ["3|now"]);
+    let mut later = Run::start(factory(folder.path(), &age).as_ref(), 1, &checkpoint).unwrap();
+    assert_eq!(later.all(), ["3|now"]);
+}
+
+#[test]
 fn files_are_cleaned_up_once_that_is_durable() {
     let outside = TempDir::new().unwrap();
     let (folder, archive) = (outside.path().join("in"), outside.path().join("done"));
@@ -496,6 +513,29 @@ fn files_are_cleaned_up_once_that_is_durable() {
     assert_eq!(run.all(), ["4|c"]);
     run.mark(&mut Checkpoint::default());
     assert!(tree(&folder).is_empty());
+}
+
+#[test]
+fn a_file_that_came_later_under_the_name_of_one_that_was_read_is_not_cleaned_up() {
+    let folder = TempDir::new().unwrap();
+    let deleting = [("cleanSource", "delete")];
+    put(folder.path(), "a.bars", "1|a\n", 1);
+    put(folder.path(), "b.bars", "2|b\n", 2);
+    let mut checkpoint = Checkpoint::default();
+    let mut run = Run::one(folder.path(), &deleting);
+    assert_eq!(run.all(), ["1|a", "2|b"]);
+    // Replaced before the epoch is durable.
+    put(folder.path(), "b.bars", "3|new\n", 3);
+    run.mark(&mut checkpoint);
+    assert_eq!(tree(folder.path()), ["b.bars"]);
+    // Replaced after it was cleaned up, and met again by a later look and after a restart.
+    put(folder.path(), "a.bars", "4|new\n", 4);
+    assert!(run.all().is_empty(), "a file is read once, under the name it had");
+    run.mark(&mut checkpoint);
+    let mut later = Run::start(factory(folder.path(), &deleting).as_ref(), 1, &checkpoint).unwrap();
+    assert!(later.all().is_empty());
+    later.mark(&mut checkpoint);
+    assert_eq!(tree(folder.path()), ["a.bars", "b.bars"]);
 }
 
 #[test]

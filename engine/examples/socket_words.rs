@@ -7,28 +7,20 @@
 //! Each word prints its running count as soon as its line is there. The program ends with the connection, or
 //! with Ctrl-C: what was received is counted and printed, then it exits with 0.
 
+#[path = "support/program.rs"]
+mod program;
+
 use lotic::connectors::{Console, SocketSource};
-use lotic::{Session, StreamingQuery, Trigger};
+use lotic::{Session, Trigger};
+use program::{end, stop_at_ctrl_c};
 use std::error::Error;
+use std::process::ExitCode;
 
 fn words(line: String) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Stops the query in order at Ctrl-C; to be run until the query has ended.
-fn stop_at_ctrl_c(query: StreamingQuery) -> std::io::Result<()> {
-    std::thread::Builder::new().name("ctrl-c".to_owned()).spawn(move || {
-        let heard = actix_rt::Runtime::new().and_then(|runtime| runtime.block_on(actix_rt::signal::ctrl_c()));
-        match heard {
-            // If the query fails while it stops, whoever waits for its end says so.
-            Ok(()) => drop(query.stop()),
-            Err(error) => eprintln!("Ctrl-C cannot be heard: {error}"),
-        }
-    })?;
-    Ok(())
-}
-
-fn main() -> Result<(), Box<dyn Error>> {
+fn run() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let host = arguments.next().unwrap_or_else(|| "localhost".to_owned());
     let port = arguments.next().unwrap_or_else(|| "9999".to_owned());
@@ -44,8 +36,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         .map(|(word, count)| format!("{word}: {count}"))
         .sink(Console::display())
         .start(Trigger::continuous("1 second"))?;
-    eprintln!("connected to {host}:{port}; Ctrl-C stops");
     stop_at_ctrl_c(query.clone())?;
-    query.await_termination()?;
-    Ok(())
+    eprintln!("connected to {host}:{port}; Ctrl-C stops");
+    Ok(query.await_termination()?)
+}
+
+fn main() -> ExitCode {
+    end(run())
 }

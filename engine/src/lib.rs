@@ -1,9 +1,9 @@
 //! Lotic: a continuous-processing actor engine for Rust services.
 //!
-//! A query is written once, as a typed [`Stream`], and runs in *continuous* mode (every operator is a
-//! long-lived actor, records flow as they come, markers flow with them and drive asynchronous
-//! checkpoints) or in *micro-batch* mode (the same actors, records admitted batch by batch). The mode
-//! follows from the [`Trigger`] and can be switched while the query runs.
+//! A query is written once, as a typed [`Stream`] or as a table (`DataFrame` or SQL), and runs in *continuous*
+//! mode (every operator is a long-lived actor, records flow as they come, markers flow with them and drive
+//! asynchronous checkpoints) or in *micro-batch* mode (the same actors, records admitted batch by batch). The
+//! mode follows from the [`Trigger`] and can be switched while the query runs.
 //!
 //! ```
 //! use lotic::{Session, Trigger};
@@ -25,6 +25,25 @@
 //! # Ok::<(), lotic::Error>(())
 //! ```
 //!
+//! # Tables
+//! With the feature `sql` (on by default) the same actors run DataFrames and SQL, by Spark's names: see the
+//! module `table`, and `docs/tables.md` for a guide. A table goes to a typed stream and back through serde.
+//!
+#![cfg_attr(
+    feature = "sql",
+    doc = r#"```
+use lotic::{Session, Trigger};
+
+let session = Session::builder().app_name("numbers").get_or_create()?;
+let numbers = session.read_stream().format("rate").option("rowsPerSecond", 1000).option("limit", 10).load()?;
+let even = numbers.filter("value % 2 = 0")?.select_expr(&["value AS n"])?;
+let query = even.write_stream().format("memory").option("name", "even").trigger(Trigger::continuous("50 ms"));
+query.start()?.await_termination()?;
+assert_eq!(session.read().format("memory").option("name", "even").load()?.count()?, 5);
+# Ok::<(), lotic::Error>(())
+```"#
+)]
+//!
 //! # Layers
 //!
 //! | crate | what it holds |
@@ -33,7 +52,7 @@
 //! | [`connectors`] | where data comes from and goes to: the source and sink contracts and the built-in ones |
 //! | this one | how it runs: session, streams, plan, actors, channels, epochs, checkpoints, modes, progress |
 //!
-//! Within this crate: [`Session`] and [`Stream`] are what a user writes; `plan` turns it into what runs;
+//! Within this crate: [`Session`], [`Stream`] and tables are what a user writes; `plan` turns it into what runs;
 //! `runtime` holds actors, channels and threads; [`checkpoint`] the protocol, as pure state machines, and the
 //! log; [`query`] the handle of what is running.
 
@@ -70,7 +89,12 @@ pub use stream::{KeyedStream, Query, Stream, WindowedStream};
 #[cfg(feature = "sql")]
 pub use table::{DataFrame, OutputMode, SaveMode, functions};
 
-/// The example of the README is compiled and run.
-#[cfg(doctest)]
+/// The examples of the README are compiled and run.
+#[cfg(all(doctest, feature = "sql"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The examples of the guide to tables are compiled, and run where they have a `main`.
+#[cfg(all(doctest, feature = "sql"))]
+#[doc = include_str!("../docs/tables.md")]
+struct TablesByExample;

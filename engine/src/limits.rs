@@ -24,6 +24,9 @@ pub const FRAME_BYTES: usize = 1 << 30;
 pub const SEGMENT_BYTES: u64 = 16 << 20;
 /// Longest wait between two looks at idle sources in micro-batch mode without an interval.
 pub const IDLE_BACKOFF: Duration = Duration::from_millis(10);
+/// Levels of nested types in a schema given as text.
+#[cfg(feature = "sql")]
+pub const TYPE_DEPTH: usize = 32;
 /// Worker threads of a session.
 pub const WORKERS: usize = 64;
 

@@ -119,3 +119,31 @@ fn sql_reads_and_writes_folders() {
     let counted = session.sql("SELECT count(*) AS n FROM nomes").unwrap().show_string(20, Some(20)).unwrap();
     assert_eq!(counted, "+---+\n|  n|\n+---+\n|  3|\n+---+\n");
 }
+
+#[test]
+fn one_query_at_a_time_writes_to_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, out) = (nomes(folder.path()), folder.path().join("out"));
+    let session = session();
+    let start = |checkpoint: &str| {
+        let people = session.read_stream().schema(SCHEMA).csv(&path).unwrap();
+        // No epoch ends on its own: nothing is committed yet that would give the first query away.
+        let writer = people.write_stream().format("csv").trigger(Trigger::continuous("1 hour"));
+        writer.option("checkpointLocation", &folder.path().join(checkpoint)).option("path", &out).start()
+    };
+    let first = start("a").unwrap();
+    let people = session.read().schema(SCHEMA).csv(&path).unwrap();
+    let second = start("b").and_then(|second| second.await_termination()).unwrap_err();
+    let bounded = people.write().mode("overwrite").csv(&out).unwrap_err();
+    for refused in [second, bounded] {
+        assert_eq!(refused.kind(), ErrorKind::User);
+        assert!(refused.to_string().contains("another running query writes to this folder"), "{refused}");
+    }
+    first.process_all_available().unwrap();
+    first.stop().unwrap();
+    let read = || rows(&session.read().schema(SCHEMA).csv(&out).unwrap());
+    assert_eq!(read(), EVERYBODY, "nobody touched what the first had not committed");
+    start("a").unwrap().stop().unwrap();
+    people.filter("idade > 40").unwrap().write().mode("append").csv(&out).unwrap();
+    assert_eq!(read(), ["ana-30", "bia-17", "caio-45", "caio-45"]);
+}

@@ -83,7 +83,7 @@ proptest! {
 #[test]
 fn lists_in_lists_come_in_slices_too() {
     let inner = DataType::List(Arc::new(Field::new_list_field(DataType::Int64, true)));
-    let numbers = input(&vec![Some(vec![Some(1), Some(2), Some(3)]); 64]).column(1).clone();
+    let numbers = Arc::clone(input(&vec![Some(vec![Some(1), Some(2), Some(3)]); 64]).column(1));
     let nested =
         arrow::array::FixedSizeListArray::new(Arc::new(Field::new_list_field(inner, true)), 2, numbers, None);
     let schema = Arc::new(Schema::new(vec![Field::new("l", nested.data_type().clone(), true)]));

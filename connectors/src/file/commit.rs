@@ -80,6 +80,7 @@ impl Committer for FileCommitter {
                  was written by another kind or version of sink; start from a new checkpoint location"
             ))
         })?;
+        self.folder.lock()?;
         let visible = self.folder.path_of(&handle.visible);
         match (self.exists(&handle.hidden)?, self.exists(&handle.visible)?) {
             (true, false) => self.rename(&handle)?,
@@ -103,6 +104,7 @@ impl Committer for FileCommitter {
     }
 
     fn abort_prepared(&mut self) -> Result<()> {
+        self.folder.lock()?;
         let hidden = self.folder.list()?.into_iter().filter(|(_, name)| *name == Name::Hidden);
         for (name, _) in hidden {
             match fs::remove_file(self.folder.path_of(&name)) {

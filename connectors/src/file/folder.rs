@@ -1,6 +1,7 @@
 //! The folder of a file sink: names, listing, syncing.
 
 use crate::error::{ConnectorError, Result};
+use crate::folder_lock::FolderLock;
 use crate::limits::FILE_ATTEMPTS;
 use lotic_operators::Epoch;
 use std::fs::{self, File, OpenOptions};
@@ -14,6 +15,7 @@ const HIDDEN_EXTENSION: &str = "inprogress";
 pub(super) struct Folder {
     pub(super) sink: String,
     path: PathBuf,
+    lock: FolderLock,
 }
 
 /// A file of ours.
@@ -60,7 +62,7 @@ impl Folder {
     pub(super) fn new(sink: &str, path: PathBuf) -> Self {
         // The process may change its working folder later.
         let path = std::path::absolute(&path).unwrap_or(path);
-        Folder { sink: sink.to_owned(), path }
+        Folder { sink: sink.to_owned(), path, lock: FolderLock::default() }
     }
 
     pub(super) fn path_of(&self, name: &str) -> PathBuf {
@@ -76,6 +78,7 @@ impl Folder {
     /// Makes the folder and makes sure that nothing of `epoch` or after it is visible there.
     pub(super) fn open(&self, epoch: Epoch) -> Result<()> {
         fs::create_dir_all(&self.path).map_err(|cause| self.failed("make the folder", "", cause))?;
+        self.lock()?;
         let newest = self.newest_epoch()?;
         if newest < epoch {
             return Ok(());
@@ -87,6 +90,11 @@ impl Folder {
             self.sink,
             self.path.display()
         )))
+    }
+
+    /// Keeps other sinks out of the folder as long as this one lives.
+    pub(super) fn lock(&self) -> Result<()> {
+        self.lock.take(&self.sink, &self.path)
     }
 
     /// Makes a hidden file.

@@ -112,7 +112,8 @@ impl Splitter {
             (Err(error), InvalidUtf8::Replace) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
             (Err(error), InvalidUtf8::Fail) => {
                 self.failure = Some(format!(
-                    "line {} is not UTF-8 ({}); send UTF-8, or set `invalid_utf8` to `Replace`",
+                    "line {} is not UTF-8 ({}); send UTF-8, or set `invalid_utf8` to `Replace` (option \
+                     `invalidUtf8`)",
                     self.lines + 1,
                     error.utf8_error()
                 ));
@@ -129,8 +130,8 @@ impl Splitter {
             LongLine::Skip => self.skipped += 1,
             LongLine::Fail => {
                 self.failure = Some(format!(
-                    "line {} is too long: {bytes} bytes so far, the limit is {}; raise `line_bytes_max`, or set \
-                     `long_line` to `Skip`",
+                    "line {} is too long: {bytes} bytes so far, the limit is {}; raise `line_bytes_max` \
+                     (option `maxLineBytes`), or set `long_line` to `Skip` (option `longLine`)",
                     self.lines + 1,
                     self.line_bytes_max
                 ));

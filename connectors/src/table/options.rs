@@ -39,16 +39,33 @@ impl Debug for Options {
 /// Whether the value of an option may be a secret, by its name.
 pub fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["password", "secret", "token", "sasl.", "credential", "private.key", "ssl.key"]
-        .iter()
-        .any(|part| name.contains(part))
+    let name = name.replace(['.', '_', '-'], "");
+    [
+        "passw",
+        "passphrase",
+        "secret",
+        "token",
+        "sasl",
+        "credential",
+        "privatekey",
+        "sslkey",
+        "apikey",
+        "accesskey",
+    ]
+    .iter()
+    .any(|part| name.contains(part))
 }
 
 /// The candidate most like `name`, if one is alike at all.
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_ascii_lowercase();
+    let likeness = |candidate: &str| {
+        // Of short names, two letters that changed places make too much of a difference for the one measure.
+        let slip = name.len() > 2 && strsim::osa_distance(&name, candidate) == 1;
+        strsim::jaro_winkler(&name, candidate).max(if slip { 0.9 } else { 0.0 })
+    };
     candidates
-        .map(|candidate| (strsim::jaro_winkler(&name, &candidate.to_ascii_lowercase()), candidate))
+        .map(|candidate| (likeness(&candidate.to_ascii_lowercase()), candidate))
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
@@ -231,9 +248,23 @@ mod tests {
         let wrong: Options = [("headers", "true")].into_iter().collect();
         let error = wrong.check("csv", &KNOWN).unwrap_err().to_string();
         assert_eq!(error, "format `csv` has no option `headers`: did you mean `header`?");
+        assert_eq!(nearest("cvs", ["csv", "json"].into_iter()), Some("csv"));
+        assert_eq!(nearest("xy", ["x", "yz"].into_iter()), None);
         let far: Options = [("zzz", "true")].into_iter().collect();
         let error = far.check("csv", &KNOWN).unwrap_err().to_string();
         assert!(error.ends_with("its options are: header, maxFilesPerTrigger"), "{error}");
+    }
+
+    #[test]
+    fn names_of_secrets_are_known_however_they_are_spelt() {
+        for secret in
+            ["password", "ssl.key.pem", "kafka.sasl.jaas.config", "api_key", "AWS-Access-Key-Id", "authToken"]
+        {
+            assert!(is_secret(secret), "{secret}");
+        }
+        for plain in ["path", "header", "key", "subscribe", "checkpointLocation"] {
+            assert!(!is_secret(plain), "{plain}");
+        }
     }
 
     #[test]

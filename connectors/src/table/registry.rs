@@ -65,11 +65,11 @@ impl Registry {
         self.formats.get(asked.as_str()).ok_or_else(|| {
             let names: Vec<&str> = self.formats.keys().copied().collect();
             let nearest = super::options::nearest(&asked, names.iter().copied());
-            let hint = nearest.map_or(".".to_owned(), |name| format!("; did you mean `{name}`?"));
-            ConnectorError::user(format!(
-                "there is no format `{name}`{hint} The formats are: {}",
-                names.join(", ")
-            ))
+            let hint = match nearest {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None => format!("the formats are: {}", names.join(", ")),
+            };
+            ConnectorError::user(format!("there is no format `{name}`: {hint}"))
         })
     }
 }

@@ -33,10 +33,13 @@ def by_duckdb(function):
 
 def csv_by_pyarrow(path, schema):
     convert = pa.csv.ConvertOptions(column_types=schema, strings_can_be_null=True, quoted_strings_can_be_null=False)
-    return pa.csv.read_csv(path, convert_options=convert)
+    parse = pa.csv.ParseOptions(newlines_in_values=True)
+    return pa.csv.read_csv(path, parse_options=parse, convert_options=convert)
 
 
 def json_by_pyarrow(path, schema):
+    if not pathlib.Path(path).stat().st_size:  # no lines are no rows, but pyarrow wants one
+        return schema.empty_table()
     # Days come as text: pyarrow's JSON reader knows no dates.
     kinds = [field.with_type(pa.string()) if pa.types.is_date(field.type) else field for field in schema]
     return pa.json.read_json(path, parse_options=pa.json.ParseOptions(explicit_schema=pa.schema(kinds)))

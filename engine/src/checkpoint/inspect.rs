@@ -30,6 +30,8 @@ pub struct Contents {
     pub planned: Option<Epoch>,
     /// What is damaged, by file, as a restart would say it.
     pub warnings: Vec<String>,
+    /// Epochs that stand in another file as well.
+    repeated: Vec<EpochContents>,
 }
 
 /// One file of a checkpoint location.
@@ -107,6 +109,7 @@ pub fn contents(storage: &mut dyn CheckpointStorage) -> Result<Option<Contents>>
         resume: None,
         planned: None,
         warnings: Vec::new(),
+        repeated: Vec::new(),
     };
     for number in logs.union(&bases) {
         for (name, present) in [(base_name(*number), &bases), (log_name(*number), &logs)] {
@@ -152,8 +155,10 @@ impl Contents {
             };
             match self.epochs.iter_mut().find(|known| known.epoch == entry.epoch) {
                 // A base repeats an epoch and a new segment may: the first that knows its time is shown.
-                Some(known) if known.written.is_none() => *known = entry,
-                Some(_) => {}
+                Some(known) => {
+                    let known_time = known.written.is_some();
+                    self.repeated.push(if known_time { entry } else { std::mem::replace(known, entry) });
+                }
                 None => self.epochs.push(entry),
             }
         }
@@ -179,10 +184,18 @@ impl Contents {
                 }
             }
         }
+        let counts = |entry: &EpochContents| {
+            let until = counts.get(&entry.file);
+            entry.epoch <= resume && until.is_some_and(|until| until.is_none_or(|end| entry.epoch <= end))
+        };
         for entry in &mut self.epochs {
-            let counted =
-                counts.get(&entry.file).is_some_and(|until| until.is_none_or(|end| entry.epoch <= end));
-            entry.whole = counted && entry.epoch <= resume;
+            entry.whole = counts(entry);
+            let again = self.repeated.iter().find(|again| again.epoch == entry.epoch && counts(again));
+            if let Some(again) = again.filter(|_| !entry.whole) {
+                // A restart wrote the epoch anew: that one is what counts.
+                let (written, mode) = (again.written.or(entry.written), again.mode.or(entry.mode));
+                *entry = EpochContents { written, mode, whole: true, ..again.clone() };
+            }
         }
         Ok(())
     }

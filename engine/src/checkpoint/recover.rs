@@ -47,6 +47,14 @@ pub fn check_committed(
 ) -> Result<()> {
     for (sink, committed) in sinks {
         if *committed > durable && !accept_duplicates {
+            if durable == Epoch::NONE {
+                return Err(Error::external(format!(
+                    "sink `{sink}` already holds the output of epoch {committed}, but the checkpoint location \
+                     `{place}` is empty: the output belongs to another checkpoint location, or its checkpoint \
+                     was deleted; use that location, or restore it from a copy, or choose an empty output (or \
+                     set `accept_duplicates(true)` to write rows twice)"
+                )));
+            }
             return Err(Error::external(format!(
                 "sink `{sink}` has committed epoch {committed}, but the newest whole checkpoint in `{place}` \
                  is of epoch {durable}: resuming there would write rows twice; restore the checkpoint files \

@@ -69,8 +69,15 @@ impl ToCondition for Expr {
 
 impl ToCondition for &str {
     fn to_condition(self, state: &SessionState, schema: &DFSchema) -> Result<Expr> {
-        Ok(state.create_logical_expr(self, schema)?)
+        let expression = state.create_logical_expr(self, schema).map_err(Error::from);
+        expression.map_err(|error| in_text(self, error))
     }
+}
+
+/// The error, with the text it is about.
+pub(super) fn in_text(text: &str, error: Error) -> Error {
+    let said = Error::user(format!("`{text}` is wrong: {error}"));
+    error.location().map_or(said.clone(), |place| said.at_location(place))
 }
 
 impl ToCondition for &String {

@@ -2,6 +2,7 @@
 
 use super::errors::parser as parser_error;
 use crate::error::{Error, Location, Result};
+use crate::limits::TYPE_DEPTH;
 use datafusion::arrow::datatypes::{
     DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Field, Fields, Schema, SchemaRef, TimeUnit,
 };
@@ -14,9 +15,6 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use std::sync::Arc;
-
-/// How deep types may be nested.
-const NESTING_MAX: usize = 32;
 
 /// A schema from text: columns with Spark's type names (`STRING`, `INT`, `BIGINT` or `LONG`, `SMALLINT` or
 /// `SHORT`, `TINYINT` or `BYTE`, `FLOAT`, `DOUBLE`, `BOOLEAN`, `DATE`, `TIMESTAMP` (an instant, in UTC),
@@ -52,8 +50,8 @@ fn columns(text: &str) -> Result<Schema> {
         }
         Some(*depth)
     });
-    if depth.max().unwrap_or(0) > NESTING_MAX {
-        return Err(Error::user(format!("types are nested more than {NESTING_MAX} deep")));
+    if depth.max().unwrap_or(0) > TYPE_DEPTH {
+        return Err(Error::user(format!("types are nested more than {TYPE_DEPTH} deep")));
     }
     let dialect = SparkSqlDialect {};
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);

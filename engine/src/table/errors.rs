@@ -43,9 +43,10 @@ impl From<DataFusionError> for Error {
             DataFusionError::SchemaError(error, _) => schema(&error),
             DataFusionError::Internal(message) => Error::internal(message),
             DataFusionError::NotImplemented(message) => Error::user(format!("not supported: {message}")),
-            DataFusionError::Plan(message)
-            | DataFusionError::Configuration(message)
-            | DataFusionError::Execution(message) => Error::user(message),
+            DataFusionError::Plan(message) => planned(&message),
+            DataFusionError::Configuration(message) | DataFusionError::Execution(message) => {
+                Error::user(message)
+            }
             other => Error::user(other.strip_backtrace()),
         }
     }
@@ -90,8 +91,35 @@ fn arrow(error: ArrowError) -> Error {
         | ArrowError::SchemaError(message)
         | ArrowError::InvalidArgumentError(message)
         | ArrowError::ArithmeticOverflow(message) => Error::user(message),
+        ArrowError::DivideByZero => Error::user("division by zero"),
         other => Error::user(other.to_string()),
     }
+}
+
+/// The start of what is said of a table that is not there; the session knows what there is instead.
+const NO_TABLE: &str = "there is no table `";
+
+/// The name of the table that is not there, if that is the error.
+pub(super) fn missing_table(error: &Error) -> Option<String> {
+    error.to_string().strip_prefix(NO_TABLE)?.strip_suffix('`').map(str::to_owned)
+}
+
+/// An error of the planner in one line, without what is said to the library's own developers.
+fn planned(message: &str) -> Error {
+    if let Some(name) = message.strip_prefix("table '").and_then(|rest| rest.strip_suffix("' not found")) {
+        let name = name.strip_prefix("datafusion.public.").unwrap_or(name);
+        return Error::user(format!("{NO_TABLE}{name}`"));
+    }
+    if message == "Column count doesn't match insert query!" {
+        return Error::user(
+            "the query has not as many columns as the table: name those it has, as in `INSERT INTO t (a, b) \
+             SELECT a, b FROM ...`",
+        );
+    }
+    // The library tries one rule after the other and says why each does not fit: its last words tell all.
+    let start = message.find("No function matches").unwrap_or(0);
+    let lines = message[start..].lines().map(str::trim).filter(|line| !line.is_empty());
+    Error::user(lines.collect::<Vec<_>>().join(" "))
 }
 
 fn schema(error: &SchemaError) -> Error {

@@ -2,6 +2,7 @@
 
 use super::catalog::ExternalTable;
 use super::ddl::table_columns;
+use super::errors::missing_table;
 use super::frame::DataFrame;
 use super::provider::is_streaming;
 use super::reader::frame_of;
@@ -90,7 +91,28 @@ fn plan_of(session: &Session, statement: Parsed) -> Result<LogicalPlan> {
     let names = state.resolve_table_references(&statement)?;
     let planned = tables.wait(async move { state.statement_to_plan(statement).await });
     // A table without columns is the reason for whatever else is said.
-    planned.map_err(|error| tables.unread_reason(&names).unwrap_or(error))
+    let error = match planned {
+        // `*` over a table that cannot be read has no columns.
+        Ok(plan) if plan.schema().fields().is_empty() && !changes(&plan) => {
+            match tables.unread_reason(&names) {
+                Some(reason) => reason,
+                None => return Ok(plan),
+            }
+        }
+        Ok(plan) => return Ok(plan),
+        Err(error) => tables.unread_reason(&names).unwrap_or(error),
+    };
+    Err(match missing_table(&error) {
+        Some(name) => match error.location() {
+            Some(location) => session.no_table(&name)?.at_location(location),
+            None => session.no_table(&name)?,
+        },
+        None => error,
+    })
+}
+
+fn changes(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::Dml(_) | LogicalPlan::Ddl(_) | LogicalPlan::Statement(_))
 }
 
 fn run_plan(session: &Session, plan: LogicalPlan, options: &RunOptions) -> Result<StatementResult> {

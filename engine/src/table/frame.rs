@@ -1,6 +1,6 @@
 //! `DataFrame`: a table that has not been computed.
 
-use super::column::{ToColumn, ToCondition, resolve};
+use super::column::{ToColumn, ToCondition, in_text, resolve};
 use super::grouped::GroupedData;
 use super::stream_writer::DataStreamWriter;
 use super::writer::DataFrameWriter;
@@ -66,7 +66,7 @@ impl DataFrame {
     /// # Errors
     /// If the text is wrong or names a column that is not there.
     pub fn select_expr(&self, columns: &[&str]) -> Result<DataFrame> {
-        self.through(|frame| frame.select_exprs(columns))
+        self.through(|frame| frame.select_exprs(columns)).map_err(|error| in_text(&columns.join(", "), error))
     }
 
     /// The rows for which the condition is true: an expression, or SQL text.

@@ -53,7 +53,7 @@ pub use execute::{RunOptions, StatementResult};
 pub use frame::DataFrame;
 pub use grouped::GroupedData;
 pub use lotic_connectors::table::{OutputMode, SaveMode};
-pub(crate) use provider::StreamProvider;
+pub(crate) use provider::{StreamProvider, is_streaming};
 pub use reader::{DataFrameReader, OptionValue, SchemaSource};
 pub use schema::tree;
 pub use statement::Statement;

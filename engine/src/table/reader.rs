@@ -47,6 +47,12 @@ impl From<&std::path::PathBuf> for OptionValue {
     }
 }
 
+impl From<std::path::PathBuf> for OptionValue {
+    fn from(value: std::path::PathBuf) -> Self {
+        value.as_path().into()
+    }
+}
+
 /// A schema: text as `"nome STRING, idade INT"`, or an Arrow schema.
 #[derive(Debug, Clone)]
 pub enum SchemaSource {

@@ -41,7 +41,7 @@ impl Session {
         Ok(DataFrame::new(self.clone(), frame.into_unoptimized_plan()))
     }
 
-    fn no_table(&self, name: &str) -> Result<Error> {
+    pub(super) fn no_table(&self, name: &str) -> Result<Error> {
         let names = self.table_names()?;
         let hint = match nearest(name, names.iter().map(String::as_str)) {
             Some(nearest) => format!("did you mean `{nearest}`?"),

@@ -205,7 +205,22 @@ impl DataStreamWriter {
         self
     }
 
-    /// The query, with its settings, not started: for `explain` and for settings that have no name here.
+    /// The plan that a start would run, with the sink and its promise. Nothing is left behind.
+    ///
+    /// # Errors
+    /// As for [`DataStreamWriter::start`].
+    pub fn explain(&self) -> Result<String> {
+        let query = self.query()?;
+        let shown = query.explain();
+        query.discard();
+        Ok(format!(
+            "== Logical plan ==\n{}\n\n== Streaming plan ==\n{}",
+            self.frame.plan.display_indent(),
+            shown?
+        ))
+    }
+
+    /// The query, with its settings, not started: for settings that have no name here.
     ///
     /// # Errors
     /// As for [`DataStreamWriter::start`].

@@ -43,6 +43,38 @@ fn an_option_that_does_not_exist_points_into_the_statement() {
 }
 
 #[test]
+fn secrets_in_a_script_are_never_shown() {
+    let table = |more: &str| {
+        format!(
+            "CREATE UNBOUNDED EXTERNAL TABLE t (a INT) STORED AS csv LOCATION '/tmp' \
+             OPTIONS ('kafka.sasl.password' 'hunter2'{more})"
+        )
+    };
+    for script in [
+        table(""),
+        table(", 'headr' 'true'"),
+        format!("{};\nSELECT a FROM t", table("")),
+        format!("EXPLAIN {}", table("")),
+        "SET sasl.password = hunter2".to_owned(),
+        "SET datafusion.api_key = 'hunter2'".to_owned(),
+        format!("{} NONSENSE", table("")),
+    ] {
+        for command in ["run", "explain"] {
+            let done = with_input(&[command, "-"], &script);
+            assert!(done.status != 0 || script.starts_with("EXPLAIN"), "{script}: {}", done.err);
+            assert!(
+                !done.err.contains("hunter2") && !done.out.contains("hunter2"),
+                "{}{}",
+                done.out,
+                done.err
+            );
+        }
+    }
+    let set = lotic(&["sql", "SELECT 1", "--set", "sasl.password=hunter2"]);
+    assert!(set.status == 2 && !set.err.contains("hunter2"), "{}", set.err);
+}
+
+#[test]
 fn a_stream_of_files_needs_its_columns() {
     let said =
         refused("CREATE UNBOUNDED EXTERNAL TABLE t STORED AS csv LOCATION '/tmp';\nSELECT * FROM t;", "");

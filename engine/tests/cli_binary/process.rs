@@ -73,7 +73,7 @@ impl Running {
         Running { child, lines: lines_of(std::io::empty()), errors }
     }
 
-    fn of(mut child: Child) -> Running {
+    pub(crate) fn of(mut child: Child) -> Running {
         let lines = lines_of(child.stdout.take().unwrap());
         let errors = lines_of(child.stderr.take().unwrap());
         Running { child, lines, errors }

@@ -67,7 +67,7 @@ impl<'a> Checker<'a> {
     fn batch_answer(&self, settings: &Settings) -> lotic::Result<Vec<String>> {
         let schema = data::input_schema(&settings.input);
         let reader = self.session.read().format(&settings.input).schema(schema);
-        let result = data::query(&reader.load_path(&settings.input_folder())?, &settings.input)?;
+        let result = data::query(&reader.load_path(settings.input_folder())?, &settings.input)?;
         let partitioned = matches!(settings.output, Output::Files { partitioned: true, .. });
         data::lines_of(&data::shaped(&result, "csv", partitioned)?, "csv", partitioned)
     }

@@ -148,14 +148,14 @@ fn write_batch(settings: &Settings, batch: &DataFrame, number: u64) -> Result<()
 fn start(session: &Session, settings: &Settings, trigger: Trigger, commits: Sender<Epoch>) -> StreamingQuery {
     let schema = data::input_schema(&settings.input);
     let reader = session.read_stream().format(&settings.input).schema(schema);
-    let input = reader.options(settings.read_options.clone()).load_path(&settings.input_folder()).unwrap();
+    let input = reader.options(settings.read_options.clone()).load_path(settings.input_folder()).unwrap();
     let result = data::query(&input, &settings.input).unwrap();
     let writer = match &settings.output {
         Output::Files { format, partitioned } => {
             let rows = data::shaped(&result, format, *partitioned).unwrap();
             let shards: &[&str] = if *partitioned { &["shard"] } else { &[] };
             let writer = rows.write_stream().format(format).options(settings.write_options.clone());
-            writer.option("path", &settings.output_folder()).partition_by(shards)
+            writer.option("path", settings.output_folder()).partition_by(shards)
         }
         Output::Batches { counted } => {
             fs::create_dir_all(settings.output_folder()).unwrap();
@@ -171,7 +171,7 @@ fn start(session: &Session, settings: &Settings, trigger: Trigger, commits: Send
             })
         }
     };
-    let writer = writer.option("checkpointLocation", &settings.folder.join("checkpoint"));
+    let writer = writer.option("checkpointLocation", settings.folder.join("checkpoint"));
     writer.trigger(trigger).start().unwrap_or_else(|error| panic!("start: {error}"))
 }
 

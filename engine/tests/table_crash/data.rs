@@ -148,7 +148,7 @@ pub(crate) fn write_inputs(session: &Session, folder: &Path) -> Result<()> {
     let value = "concat(CAST(id AS STRING), '|', CAST(amount AS STRING), '|', name) AS value";
     for format in FORMATS {
         let frame = if format == "text" { frame.select_expr(&[value, "file"])? } else { frame.clone() };
-        frame.write().format(format).partition_by(["file"]).save(&folder.join(format))?;
+        frame.write().format(format).partition_by(["file"]).save(folder.join(format))?;
     }
     Ok(())
 }

@@ -23,20 +23,40 @@ impl fmt::Display for Sql<'_> {
 /// The error of an expression, with its text.
 #[cold]
 pub(super) fn failed(expression: &dyn PhysicalExpr, error: &DataFusionError) -> OperatorError {
-    let cause = error.strip_backtrace();
-    OperatorError::Expression(format!("could not evaluate `{}`: {cause}", Sql(expression)))
+    OperatorError::Expression(format!("could not evaluate `{}`: {}", Sql(expression), words(error)))
 }
 
 /// The error of something done to whole columns.
 #[cold]
 pub(super) fn failed_to(what: &str, error: &DataFusionError) -> OperatorError {
-    OperatorError::Expression(format!("could not {what}: {}", error.strip_backtrace()))
+    OperatorError::Expression(format!("could not {what}: {}", words(error)))
 }
 
 /// As [`failed_to`], for a kernel of Arrow.
 #[cold]
 pub(super) fn arrow_failed_to(what: &str, error: &ArrowError) -> OperatorError {
-    OperatorError::Expression(format!("could not {what}: {error}"))
+    OperatorError::Expression(format!("could not {what}: {}", arrow_words(error)))
+}
+
+/// What is wrong with the values, without the names of the libraries that say so.
+fn words(error: &DataFusionError) -> String {
+    match error.find_root() {
+        DataFusionError::ArrowError(error, _) => arrow_words(error),
+        DataFusionError::Execution(message) | DataFusionError::Plan(message) => message.clone(),
+        other => other.strip_backtrace(),
+    }
+}
+
+fn arrow_words(error: &ArrowError) -> String {
+    match error {
+        ArrowError::DivideByZero => "division by zero".to_owned(),
+        ArrowError::CastError(message)
+        | ArrowError::ParseError(message)
+        | ArrowError::ComputeError(message)
+        | ArrowError::InvalidArgumentError(message)
+        | ArrowError::ArithmeticOverflow(message) => message.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// The values of an expression, one for each row.

@@ -28,7 +28,7 @@ impl FilesTable {
         options: &Options,
         schema: &Schema,
     ) -> Result<Self> {
-        format.check_read(schema, options)?;
+        format.check_read(&of_files(format.as_ref(), schema), options)?;
         let schema = Arc::new(nullable(schema));
         Ok(FilesTable { format: Arc::clone(format), settings, options: options.clone(), schema })
     }
@@ -38,6 +38,15 @@ impl FilesTable {
         let schema = self.schema.project(columns);
         schema.map(Arc::new).map_err(|error| ConnectorError::internal(error.to_string()))
     }
+}
+
+/// The columns that files have, as far as that is known before they are listed: where the format fixes them,
+/// others come from the path.
+fn of_files(format: &dyn FileFormat, schema: &Schema) -> Schema {
+    let fixed = format.fixed_schema();
+    let known = |name: &str| fixed.as_ref().is_some_and(|fixed| fixed.index_of(name).is_ok());
+    let fields: Vec<_> = schema.fields().iter().filter(|field| known(field.name())).cloned().collect();
+    if fields.is_empty() { schema.clone() } else { Schema::new(fields) }
 }
 
 /// A file may lack any value, whatever the schema given says.

@@ -89,7 +89,7 @@ impl Lines {
         let read = (&mut self.input).take(self.read_bytes as u64).read_to_end(&mut self.buffer);
         self.at_end = read.as_ref().is_ok_and(|read| *read < self.read_bytes);
         read.map(drop).map_err(|error| {
-            let place = format!("read {}, after line {}", self.path.display(), self.number - 1);
+            let place = format!("cannot read `{}` after line {}", self.path.display(), self.number - 1);
             match error.kind() {
                 ErrorKind::UnexpectedEof => {
                     ConnectorError::external(format!("{place}: the compressed file is truncated"), error)
@@ -168,7 +168,8 @@ pub(super) fn too_long(bytes: u64) -> String {
 
 /// All of a file, without its byte order mark.
 pub(super) fn read_whole(path: &Path) -> Result<Vec<u8>> {
-    let failed = |error: std::io::Error| ConnectorError::external(format!("read {}", path.display()), error);
+    let failed =
+        |error: std::io::Error| ConnectorError::external(format!("cannot read `{}`", path.display()), error);
     let mut bytes = Vec::new();
     let limit = TEXT_DOCUMENT_BYTES as u64;
     compression::open(path)?.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;

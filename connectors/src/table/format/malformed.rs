@@ -85,7 +85,7 @@ impl BadRecords {
     pub(super) fn add(&mut self, line: u64, text: &[u8], reason: String) -> Result<bool> {
         if self.mode == Mode::FailFast {
             return Err(ConnectorError::user(format!(
-                "{}, line {line}: {reason}: `{}`. With option `mode` PERMISSIVE or DROPMALFORMED such records \
+                "`{}`, line {line}: {reason}: `{}`. With option `mode` PERMISSIVE or DROPMALFORMED such records \
                  do not end the query",
                 self.path.display(),
                 shown(text)

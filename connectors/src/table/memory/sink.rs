@@ -9,6 +9,7 @@ use lotic_operators::table::TableBatch;
 use lotic_operators::{Epoch, Instance};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 
 /// What one instance wrote in one epoch.
@@ -28,6 +29,8 @@ pub(super) struct Written {
     committed: BTreeSet<Part>,
     /// The writer and epoch that last replaced the rows.
     replaced_by: Option<(u64, Epoch)>,
+    /// The sink of the stream that writes, as long as it lives.
+    stream: Weak<()>,
 }
 
 impl Written {
@@ -46,11 +49,13 @@ pub(super) struct TableSink {
     table: MemoryTable,
     writer: u64,
     replace: bool,
+    /// Shared by the clones of this sink.
+    itself: Arc<()>,
 }
 
 impl TableSink {
     pub(super) fn of_stream(table: MemoryTable, replace: bool) -> Self {
-        TableSink { table, writer: 0, replace }
+        TableSink { table, writer: 0, replace, itself: Arc::default() }
     }
 
     pub(super) fn of_bounded_write(table: MemoryTable, replace: bool) -> Self {
@@ -58,11 +63,30 @@ impl TableSink {
         log.written.bounded_writes += 1;
         let writer = log.written.bounded_writes;
         drop(log);
-        TableSink { table, writer, replace }
+        TableSink { table, writer, replace, itself: Arc::default() }
     }
 
     fn name(&self) -> &str {
         self.table.name()
+    }
+
+    /// One stream at a time: two of them would take what the other has prepared for their own.
+    fn claim(&self) -> Result<()> {
+        if self.writer != 0 {
+            return Ok(());
+        }
+        let mut log = self.table.shared.log();
+        match log.written.stream.upgrade() {
+            Some(other) if !Arc::ptr_eq(&other, &self.itself) => Err(ConnectorError::user(format!(
+                "another running query writes to table `{}` in memory: stop that one first, or choose another \
+                 name",
+                self.name()
+            ))),
+            _ => {
+                log.written.stream = Arc::downgrade(&self.itself);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -95,7 +119,7 @@ struct Writer {
 
 impl Sink<TableBatch> for Writer {
     fn start(&mut self, _epoch: Epoch) -> Result<()> {
-        Ok(())
+        self.sink.claim()
     }
 
     fn write(&mut self, batch: &mut TableBatch, _waker: &Waker) -> Result<()> {
@@ -166,6 +190,7 @@ impl Committer for TableSink {
     }
 
     fn abort_prepared(&mut self) -> Result<()> {
+        self.claim()?;
         let writer = self.writer;
         self.table.shared.log().written.prepared.retain(|part, _| part.writer != writer);
         Ok(())

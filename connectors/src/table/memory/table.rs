@@ -2,6 +2,7 @@
 
 use super::{sink, source};
 use crate::error::{ConnectorError, Result};
+use crate::limits::TABLE_BATCH_ROWS;
 use crate::sink::SinkFactory;
 use crate::source::SourceFactory;
 use crate::table::{BoundedTable, OutputMode, RowReader, StreamTable};
@@ -13,9 +14,6 @@ use lotic_operators::Epoch;
 use lotic_operators::table::TableBatch;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// Rows a bounded read returns at once.
-const READ_ROWS: usize = 8192;
 
 /// The rows of one partition: batches, each with the number of its first row.
 #[derive(Default)]
@@ -223,8 +221,8 @@ impl MemoryTable {
     /// that has a result, which may be no rows.
     ///
     /// # Delivery
-    /// Exactly once while the process lives, visible when the epoch is committed. One query writes to a
-    /// table: a second one has to continue from its checkpoint.
+    /// Exactly once while the process lives, visible when the epoch is committed. One query at a time writes
+    /// to a table, and a later one has to continue from its checkpoint.
     pub fn sink(&self, mode: OutputMode) -> Box<dyn SinkFactory<TableBatch>> {
         Box::new(sink::TableSink::of_stream(self.clone(), mode == OutputMode::Complete))
     }
@@ -274,8 +272,8 @@ impl WithSchemaOf for RecordBatch {
 
 /// A batch in slices of a size to be worked on at once.
 fn pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
-    let starts = (0..batch.num_rows()).step_by(READ_ROWS);
-    starts.map(|start| batch.slice(start, READ_ROWS.min(batch.num_rows() - start)))
+    let starts = (0..batch.num_rows()).step_by(TABLE_BATCH_ROWS);
+    starts.map(|start| batch.slice(start, TABLE_BATCH_ROWS.min(batch.num_rows() - start)))
 }
 
 fn columns(schema: &Schema) -> String {

@@ -1,6 +1,7 @@
 //! What went wrong, shown: file, line and column, the text underlined, what to do.
 
 use crate::script::{Script, Statement};
+use crate::secrets::masked;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use datafusion::sql::sqlparser::tokenizer::Location;
 use lotic::{Error, ErrorKind};
@@ -70,10 +71,11 @@ impl Fault {
 
     /// The message as it goes to standard error.
     pub(crate) fn render(&self, colours: bool) -> String {
-        let mut group = match &self.place {
-            Some(place) => {
+        let text = self.place.as_ref().map(|place| masked(&place.script.text));
+        let mut group = match self.place.as_ref().zip(text.as_deref()) {
+            Some((place, text)) => {
                 let range = place.shown();
-                let snippet = Snippet::source(&*place.script.text)
+                let snippet = Snippet::source(text)
                     .path(&*place.script.name)
                     .annotation(AnnotationKind::Primary.span(range));
                 Group::with_title(Level::ERROR.primary_title(self.message.as_str())).element(snippet)

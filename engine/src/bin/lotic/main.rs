@@ -25,6 +25,7 @@ mod progress;
 mod rows;
 mod run;
 mod script;
+mod secrets;
 mod settings;
 mod signals;
 mod streams;

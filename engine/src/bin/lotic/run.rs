@@ -97,7 +97,7 @@ impl<'a> Run<'a> {
                 .at(statement.place()));
         }
         self.queries += 1;
-        let mut writer = frame.write_stream().output_mode(output_mode(self.options, &frame));
+        let mut writer = frame.write_stream().output_mode(output_mode(self.options.output_mode, &frame));
         if let Some(trigger) = self.options.trigger {
             writer = writer.trigger(trigger);
         }
@@ -121,7 +121,7 @@ impl<'a> Run<'a> {
         let settings = Settings {
             trigger: self.options.trigger,
             checkpoint: self.checkpoint(&insert.table),
-            output_mode: Some(output_mode(self.options, &frame)),
+            output_mode: Some(output_mode(self.options.output_mode, &frame)),
             query_name: Some(insert.table.clone()),
         };
         self.other(statement, &settings)
@@ -157,8 +157,8 @@ impl<'a> Run<'a> {
 }
 
 /// The mode asked for; else append, or update where groups change.
-fn output_mode(options: &RunOptions, frame: &DataFrame) -> OutputMode {
-    options.output_mode.unwrap_or_else(|| {
+pub(crate) fn output_mode(asked: Option<OutputMode>, frame: &DataFrame) -> OutputMode {
+    asked.unwrap_or_else(|| {
         let groups = frame.logical_plan().exists(|plan| Ok(matches!(plan, LogicalPlan::Aggregate(_))));
         if groups.unwrap_or(false) { OutputMode::Update } else { OutputMode::Append }
     })

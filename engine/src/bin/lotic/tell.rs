@@ -1,8 +1,10 @@
 //! `lotic explain` and `lotic describe`: what a script would do, without running it.
 
 use crate::fault::Fault;
+use crate::run::output_mode;
 use crate::script::{Kind, Script, Statement};
-use lotic::Session;
+use crate::secrets::masked;
+use lotic::{DataFrame, Session};
 use std::process::ExitCode;
 
 /// Prints the plan of each query. Definitions are carried out, nothing is read or written.
@@ -27,12 +29,21 @@ pub(crate) fn explain(script: &Script) -> Result<ExitCode, Fault> {
         if !text.is_empty() {
             text.push('\n');
         }
-        let shown = &script.text[statement.range.clone()];
+        let shown = masked(&script.text[statement.range.clone()]);
         text.push_str(&format!("-- {}\n", shown.replace('\n', "\n-- ")));
-        text.push_str(frame.explain().map_err(said)?.trim_end());
+        let plan = match &statement.kind {
+            Kind::Insert(insert) if frame.is_streaming() => explain_insert(&frame, &insert.table),
+            _ => frame.explain(),
+        };
+        text.push_str(plan.map_err(said)?.trim_end());
         text.push('\n');
     }
     Ok(crate::print(text.as_bytes(), 0))
+}
+
+/// The plan of a stream with the sink it is written to, and so with what that promises.
+fn explain_insert(frame: &DataFrame, table: &str) -> lotic::Result<String> {
+    frame.write_stream().output_mode(output_mode(None, frame)).into_table(table)?.explain()
 }
 
 /// Prints the columns of a table as a tree.

@@ -5,7 +5,6 @@ use crate::error::{Error, Result};
 use crate::table::StreamProvider;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::concat_batches;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -16,17 +15,6 @@ use lotic_connectors::{
 use lotic_operators::Instance;
 use lotic_operators::table::TableBatch;
 use std::sync::{Arc, mpsc};
-
-/// Whether a plan reads a stream, in a subquery too.
-pub(super) fn has_stream(plan: &LogicalPlan) -> bool {
-    let mut found = false;
-    // The closure does not fail.
-    let _ = plan.apply_with_subqueries(|node| {
-        found |= matches!(node, LogicalPlan::TableScan(scan) if stream_of(&scan.source).is_some());
-        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    });
-    found
-}
 
 /// The stream that a table stands for, with its name.
 pub(super) fn stream_of(

@@ -1,10 +1,11 @@
 //! A stream with a bounded table: the table is read when the query is started, and again at each restart,
 //! and held by every instance.
 
-use super::bounded::{Tables, has_stream};
+use super::bounded::Tables;
 use super::part::Part;
 use super::{Planner, listed, wrong};
 use crate::error::{Error, Result};
+use crate::table::is_streaming;
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
@@ -38,7 +39,7 @@ enum Held {
 
 impl Planner<'_> {
     pub(super) fn join(&mut self, node: &Join, under: bool) -> Result<Part> {
-        let stream_first = has_stream(&node.left);
+        let stream_first = is_streaming(&node.left);
         let (stream, bounded) =
             if stream_first { (&node.left, &node.right) } else { (&node.right, &node.left) };
         let kind = match node.join_type {

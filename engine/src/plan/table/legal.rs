@@ -2,8 +2,9 @@
 //!
 //! A pure function over the plan, called before anything is built.
 
-use super::bounded::{has_stream, stream_of};
+use super::bounded::stream_of;
 use crate::error::{Error, Result};
+use crate::table::is_streaming;
 use datafusion::common::{JoinType, NullEquality};
 use datafusion::logical_expr::logical_plan::{Aggregate, Join, Unnest};
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -67,7 +68,7 @@ struct Rules {
 
 impl Rules {
     fn emission(&self, plan: &LogicalPlan, under: bool) -> Result<Emission> {
-        if !has_stream(plan) {
+        if !is_streaming(plan) {
             return Ok(Emission::Once);
         }
         expressions(plan)?;
@@ -155,7 +156,7 @@ impl Rules {
     }
 
     fn join(&self, node: &Join, under: bool) -> Result<Emission> {
-        let (left, right) = (has_stream(&node.left), has_stream(&node.right));
+        let (left, right) = (is_streaming(&node.left), is_streaming(&node.right));
         if left && right {
             let set = node.null_equality == NullEquality::NullEqualsNull
                 && matches!(node.join_type, JoinType::LeftSemi | JoinType::LeftAnti);
@@ -259,9 +260,9 @@ fn expressions(plan: &LogicalPlan) -> Result<()> {
     let _ = plan.apply_expressions(|expr| {
         expr.apply(|expr| {
             let stream = match expr {
-                Expr::ScalarSubquery(subquery) => has_stream(&subquery.subquery),
-                Expr::Exists(exists) => has_stream(&exists.subquery.subquery),
-                Expr::InSubquery(within) => has_stream(&within.subquery.subquery),
+                Expr::ScalarSubquery(subquery) => is_streaming(&subquery.subquery),
+                Expr::Exists(exists) => is_streaming(&exists.subquery.subquery),
+                Expr::InSubquery(within) => is_streaming(&within.subquery.subquery),
                 _ => return Ok(TreeNodeRecursion::Continue),
             };
             refused.get_or_insert(if stream {

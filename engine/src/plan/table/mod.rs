@@ -32,7 +32,8 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::stream::Piped;
 use crate::table::OutputMode;
-use bounded::{BoundedPart, has_stream, stream_of};
+use crate::table::is_streaming;
+use bounded::{BoundedPart, stream_of};
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::execution::context::ExecutionProps;
@@ -61,7 +62,7 @@ pub(crate) fn plan(
     mode: OutputMode,
     updates: Updates,
 ) -> Result<Piped<TableBatch>> {
-    if !has_stream(plan) {
+    if !is_streaming(plan) {
         return Err(Error::user(
             "the query reads no stream: write its result with `write`, or read a table with `read_stream`",
         ));
@@ -132,7 +133,7 @@ impl Planner<'_> {
 
     /// Plans a part. `under` says whether an aggregation takes its rows.
     fn part(&mut self, plan: &LogicalPlan, under: bool) -> Result<Part> {
-        if !has_stream(plan) {
+        if !is_streaming(plan) {
             return Ok(self.bounded(plan));
         }
         match plan {

@@ -113,7 +113,7 @@ fn read_value(
 }
 
 fn value_of(tables: &Tables, subquery: &Subquery) -> Result<ScalarValue> {
-    if super::bounded::has_stream(&subquery.subquery) {
+    if crate::table::is_streaming(&subquery.subquery) {
         return Err(super::legal::subquery_over_stream());
     }
     let field = subquery.subquery.schema().field(0);

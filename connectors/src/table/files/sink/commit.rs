@@ -112,6 +112,7 @@ impl Committer for FilesCommitter {
                 self.0.sink
             ))
         })?;
+        self.0.lock.take(&self.0.sink, &self.0.path)?;
         let mut changed = BTreeSet::new();
         for file in &handle.files {
             self.show(epoch, file, &mut changed)?;

@@ -14,6 +14,13 @@
 //! | prepared | hidden files, complete and synced | committed if the checkpoint is durable, else deleted |
 //! | committed | visible files | stay; a second commit finds them and does nothing |
 //!
+//! # How large files are
+//! A file never holds rows of two epochs, since it is shown whole when its epoch is committed: each epoch gives
+//! one file or more for each instance and partition folder that has rows. For fewer and larger files make
+//! epochs longer (`Trigger::continuous("1 minute")`, `Trigger::processing_time("1 minute")`; rows are visible
+//! that much later), lower the parallelism, or compact the folder from time to time with a bounded query into
+//! another one.
+//!
 //! # Bounded writes
 //! The save mode decides what becomes of the files that are there: those that a read of the folder would find.
 //! Overwrite deletes them with the first commit, after the new files have their names. Their epochs begin at 1
@@ -27,6 +34,7 @@ mod writer;
 
 use super::settings::{self, FileLimits};
 use crate::error::Result;
+use crate::folder_lock::FolderLock;
 use crate::limits::PARALLELISM;
 use crate::sink::{Committer, Delivery, Sink, SinkFactory, SinkTraits};
 use crate::table::format::FileFormat;
@@ -68,6 +76,7 @@ pub(super) fn factory(
         path: std::path::absolute(Path::new(&path)).unwrap_or_else(|_| path.into()),
         save_mode: request.save_mode,
         run: request.save_mode.map(|_| run_number()),
+        lock: FolderLock::default(),
     };
     Ok(Box::new(FilesSink(Arc::new(Factory {
         extension: format!("{}{suffix}", format.extension()),

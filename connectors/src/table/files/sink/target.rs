@@ -3,6 +3,7 @@
 use super::super::listing::{self, Rules, Step, Walk, failed};
 use super::names::{self, Name, Part};
 use crate::error::{ConnectorError, Result};
+use crate::folder_lock::FolderLock;
 use crate::limits::FILE_ATTEMPTS;
 use crate::table::SaveMode;
 use lotic_operators::Epoch;
@@ -18,13 +19,21 @@ pub(super) struct Target {
     pub(super) save_mode: Option<SaveMode>,
     /// The number of a bounded write; `None` for a stream.
     pub(super) run: Option<u64>,
+    pub(super) lock: FolderLock,
 }
 
 impl Target {
     /// Calls `visit` for each visible file, with its path within the folder. None if the folder is missing.
     fn visit(&self, mut visit: impl FnMut(&Path, &str) -> Result<()>) -> Result<()> {
         match fs::metadata(&self.path) {
-            Ok(_) => {}
+            Ok(there) if there.is_dir() => {}
+            Ok(_) => {
+                return Err(ConnectorError::user(format!(
+                    "`{}` is a file: rows are written to a folder, which may hold many files; give the path of a \
+                     folder, or of one to be made",
+                    self.path.display()
+                )));
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(failed("look up", &self.path, error)),
         }
@@ -80,6 +89,7 @@ impl Target {
             }
         }
         fs::create_dir_all(&self.path).map_err(|cause| failed("make the folder", &self.path, cause))?;
+        self.lock.take(&self.sink, &self.path)?;
         let newest = self.newest_epoch()?;
         if newest < epoch {
             return Ok(true);
@@ -114,6 +124,7 @@ impl Target {
 
     /// Deletes all hidden files of ours.
     pub(super) fn delete_hidden(&self) -> Result<()> {
+        self.lock.take(&self.sink, &self.path)?;
         let entries = match fs::read_dir(&self.path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),

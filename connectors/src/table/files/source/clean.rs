@@ -1,17 +1,18 @@
 //! Deletes or archives files that were read, once that is durable.
 
+use super::super::listing::FoundFile;
 use super::super::settings::Clean;
 use crate::error::Result;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Error, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The files to be cleaned up: by path within the folder, with the number of files that were read to their
 /// end before or with it.
 pub(super) struct Cleaner {
     how: Clean,
-    waiting: BTreeMap<String, (u64, PathBuf)>,
+    waiting: BTreeMap<String, (u64, FoundFile)>,
 }
 
 impl Cleaner {
@@ -20,24 +21,29 @@ impl Cleaner {
     }
 
     /// The file was read as the one of this number; 0 if it was before the last restart.
-    pub(super) fn add(&mut self, relative: &str, path: &Path, number: u64) {
-        if self.how != Clean::Off && !self.waiting.contains_key(relative) {
-            self.waiting.insert(relative.to_owned(), (number, path.to_owned()));
+    pub(super) fn add(&mut self, file: &FoundFile, number: u64) {
+        if self.how != Clean::Off && !self.waiting.contains_key(&file.relative) {
+            self.waiting.insert(file.relative.clone(), (number, file.clone()));
         }
     }
 
     /// Up to this number all is durable. What cannot be cleaned up stays, with a warning: the query goes on.
     pub(super) fn durable(&mut self, number: u64) {
-        let later = |_: &String, file: &mut (u64, PathBuf)| file.0 <= number;
-        let due: Vec<(String, (u64, PathBuf))> = self.waiting.extract_if(.., later).collect();
-        for (relative, (_, path)) in due {
-            if let Err(error) = self.clean(&relative, &path) {
-                tracing::warn!("`{}` was read but cannot be cleaned up: {error}", path.display());
+        let is_due = |_: &String, file: &mut (u64, FoundFile)| file.0 <= number;
+        let due: Vec<(String, (u64, FoundFile))> = self.waiting.extract_if(.., is_due).collect();
+        for (_, (_, file)) in due {
+            if let Err(error) = self.clean(&file) {
+                tracing::warn!("`{}` was read but cannot be cleaned up: {error}", file.path.display());
             }
         }
     }
 
-    fn clean(&self, relative: &str, path: &Path) -> Result<(), Error> {
+    fn clean(&self, file: &FoundFile) -> Result<(), Error> {
+        let FoundFile { path, relative, modified_us, .. } = file;
+        let now = FoundFile::look_up(path.clone(), relative.clone()).map_err(Error::other)?;
+        if now.is_some_and(|now| now.modified_us != *modified_us) {
+            return Err(Error::other("it was replaced since; what is there now was not read"));
+        }
         let done = match &self.how {
             Clean::Off => Ok(()),
             Clean::Delete => fs::remove_file(path),

@@ -1,7 +1,7 @@
 //! Finding new files: looks at the folder again and again, a stretch at a time.
 
 use super::super::listing::{FoundFile, Step, Walk};
-use super::super::settings::ReadSettings;
+use super::super::settings::{Clean, ReadSettings};
 use super::seen::Seen;
 use crate::error::{ConnectorError, ErrorKind, Result};
 use lotic_operators::Instance;
@@ -146,9 +146,11 @@ impl Discovery {
         if !self.owns(&relative) || self.known.contains(self.name(&relative)) {
             return Ok(None);
         }
-        if seen.contains(self.name(&relative)) {
-            if self.settings.clean != super::super::settings::Clean::Off {
-                self.read_before.extend(FoundFile::look_up(path, relative)?);
+        if let Some(read_us) = seen.modified_us(self.name(&relative)) {
+            if self.settings.clean != Clean::Off {
+                // A later file of the same name was never read: it is left alone.
+                let found = FoundFile::look_up(path, relative)?;
+                self.read_before.extend(found.filter(|file| file.modified_us == read_us));
             }
             return Ok(None);
         }

@@ -5,7 +5,8 @@
 //! of (time of modification, path), one after the other, then it looks again. A file is read once, under the
 //! name it had: what is appended or changed later is not. So a file should appear whole, by a rename from a
 //! hidden name; as a help, a file is left alone while it is empty and until it has not changed for 100 ms (or
-//! `pollInterval`, if that is shorter). A file that grows while it is being read is an error.
+//! `pollInterval`, if that is shorter). A file that grows while it is being read is an error. `cleanSource` takes
+//! away what was read and nothing else: a file that has come later under the same name stays, unread.
 //!
 //! # What a checkpoint holds
 //! Which files were read, as keyed state that grows with the files of the last `maxFileAge`; the rows read of
@@ -191,7 +192,7 @@ impl FilesSource {
         self.seen.insert(&name, file.modified_us);
         self.discovery.release(&file.relative);
         self.files_read += 1;
-        self.cleaner.add(&file.relative, &file.path, self.files_read);
+        self.cleaner.add(file, self.files_read);
     }
 
     /// Opens a file, behind the rows that were returned of it.
@@ -320,7 +321,7 @@ impl FilesSource {
     /// A file may have been read before a crash and not cleaned up.
     fn clean_read_before(&mut self) {
         for file in std::mem::take(&mut self.discovery.read_before) {
-            self.cleaner.add(&file.relative, &file.path, 0);
+            self.cleaner.add(&file, 0);
         }
     }
 

@@ -9,10 +9,16 @@ use lotic_operators::{Instance, Restore, Snapshot, TableSnapshot};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const FILES: &str = "files";
 const FORGOTTEN: &str = "forgotten";
+
+/// A file from the future, of a wrong clock, must not make all others count as old.
+fn now_us() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
+}
 
 /// The files that this instance has read, by name; the value is when the file was last modified.
 ///
@@ -45,7 +51,12 @@ impl Seen {
 
     /// Whether a file of that name was read.
     pub(super) fn contains(&self, name: &str) -> bool {
-        self.files.get(hash_of(name), &name.to_owned()).is_some()
+        self.modified_us(name).is_some()
+    }
+
+    /// When the file of that name that was read had last been modified, in microseconds since 1970.
+    pub(super) fn modified_us(&self, name: &str) -> Option<i64> {
+        self.files.get(hash_of(name), &name.to_owned()).copied()
     }
 
     /// Whether a file of that name and age counts as forgotten.
@@ -57,7 +68,7 @@ impl Seen {
     pub(super) fn insert(&mut self, name: &str, modified_us: i64) {
         let name = name.to_owned();
         *self.files.entry(hash_of(&name), &name, || modified_us) = modified_us;
-        self.newest_us = self.newest_us.max(modified_us);
+        self.newest_us = self.newest_us.max(modified_us.min(now_us()));
         if self.age_max_us.is_some() {
             self.oldest_first.push(Reverse((modified_us, name)));
         }
@@ -126,8 +137,9 @@ impl Seen {
             }
         }
         let aged = self.age_max_us.is_some();
+        let now_us = now_us();
         for (name, modified_us) in self.files.iter() {
-            self.newest_us = self.newest_us.max(*modified_us);
+            self.newest_us = self.newest_us.max((*modified_us).min(now_us));
             if aged {
                 self.oldest_first.push(Reverse((*modified_us, name.clone())));
             }

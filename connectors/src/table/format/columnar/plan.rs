@@ -3,7 +3,7 @@
 use super::convert::{convert, entries, lossless};
 use crate::error::{ConnectorError, Result};
 use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,7 +41,8 @@ impl Plan {
     }
 
     /// The columns asked for, that come from the decoded column at this place.
-    pub(in super::super) fn target(&self, root: usize) -> Option<&FieldRef> {
+    #[cfg(feature = "orc")]
+    pub(in super::super) fn target(&self, root: usize) -> Option<&Arc<Field>> {
         let place = self.roots.binary_search(&root).ok()?;
         let column = self.places.iter().position(|found| *found == Some(place))?;
         Some(&self.schema.fields()[column])

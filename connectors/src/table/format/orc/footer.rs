@@ -2,17 +2,13 @@
 //! child would overflow the stack, and a length beyond the end of the file allocate memory without end.
 
 use super::wire::{Message, Value, impossible, numbers, put, varint};
+use crate::limits::{ORC_FOOTER_BYTES, ORC_TYPE_DEPTH};
 use orc_rust::compression::{Compression, Decompressor};
 use orc_rust::reader::ChunkReader;
 use orc_rust::reader::metadata::read_metadata;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::sync::Arc;
-
-/// Levels of nested types.
-const DEPTH_MAX: usize = 64;
-/// Bytes of a footer after decompression.
-const FOOTER_BYTES_MAX: u64 = 256 << 20;
 
 /// A stripe: where it begins and the bytes of its parts.
 #[derive(Debug, Clone, Copy)]
@@ -109,7 +105,7 @@ fn read(file: &mut (impl Read + Seek), offset: u64, size: u64) -> io::Result<Vec
 fn unpack(bytes: Vec<u8>, compression: Option<Compression>) -> io::Result<Vec<u8>> {
     let mut unpacked = Vec::new();
     Decompressor::new(bytes.into(), compression, Vec::new())
-        .take(FOOTER_BYTES_MAX)
+        .take(ORC_FOOTER_BYTES)
         .read_to_end(&mut unpacked)?;
     Ok(unpacked)
 }
@@ -124,7 +120,7 @@ fn check_types(types: &[Vec<u64>]) -> io::Result<()> {
                 return Err(impossible("its types do not form a tree"));
             };
             depths[place] = depths[parent] + 1;
-            if depths[place] > DEPTH_MAX {
+            if depths[place] > ORC_TYPE_DEPTH {
                 return Err(impossible("its types are nested too deeply"));
             }
         }
