@@ -358,7 +358,8 @@ impl Operator<TableBatch, TableBatch> for GroupedAggregate {
             }
             Emit::EpochUpdate => {
                 if self.begin_only_group() {
-                    self.changed_slots.extend(0..self.state.slots_end());
+                    let slots = 0..self.state.slots_end();
+                    self.changed_slots.extend(slots.filter(|slot| self.state.at(*slot).is_some()));
                 }
                 self.emit_changed(output)
             }
