@@ -7,7 +7,7 @@ mod table_files_support;
 use arrow::array::{Int64Array, RecordBatch, StringArray};
 use lotic_connectors::table::files::FilesFormat;
 use lotic_connectors::table::format::{csv::Csv, json::Json, orc::Orc, parquet::Parquet};
-use lotic_connectors::table::{OutputMode, ReadRequest, TableFormat, WriteRequest};
+use lotic_connectors::table::{OutputMode, ReadRequest, SaveMode, TableFormat, WriteRequest};
 use lotic_connectors::{Offsets, PollRequest, Polled};
 use lotic_operators::table::TableBatch;
 use lotic_operators::{Epoch, Instance};
@@ -109,5 +109,80 @@ fn options_of_files_and_of_the_format_are_known_together() {
         names.sort_unstable_by_key(|name| name.to_ascii_lowercase());
         names.dedup_by_key(|name| name.to_ascii_lowercase());
         assert_eq!(names.len(), all, "{} has an option twice", format.name());
+    }
+}
+
+/// A bounded write by this many instances, none of which has rows but perhaps the last.
+fn save(
+    format: &dyn TableFormat,
+    folder: &Path,
+    mode: SaveMode,
+    instances: usize,
+    rows: Option<&RecordBatch>,
+) {
+    let header: &[(&str, &str)] = if format.name() == "csv" { &[("header", "true")] } else { &[] };
+    let request = WriteRequest {
+        options: options(folder, header),
+        schema: schema(),
+        partition_by: Vec::new(),
+        output_mode: OutputMode::Append,
+        save_mode: Some(mode),
+    };
+    let factory = format.sink(&request).unwrap();
+    let mut handles = Vec::new();
+    for index in 0..instances {
+        let mut sink = factory.create(Instance { index, parallelism: instances }).unwrap();
+        sink.start(Epoch(1)).unwrap();
+        if let Some(rows) = rows.filter(|_| index + 1 == instances) {
+            sink.write(&mut TableBatch::from(rows.clone()), Waker::noop()).unwrap();
+        }
+        handles.extend(sink.pre_commit(Epoch(1)).unwrap().map(|prepare| prepare().unwrap()));
+    }
+    let mut committer = factory.committer().unwrap().unwrap();
+    for handle in handles.iter().chain(&handles) {
+        committer.commit(Epoch(1), handle).unwrap();
+    }
+}
+
+#[test]
+fn a_bounded_write_of_no_rows_leaves_a_file_that_tells_the_columns() {
+    for format in formats() {
+        let (name, folder) = (format.name(), TempDir::new().unwrap());
+        let inferred = || {
+            let mut options = options(folder.path(), &[]);
+            if name == "csv" {
+                options.set("header", "true");
+            }
+            format.bounded(&ReadRequest { options, schema: None })
+        };
+        save(format.as_ref(), folder.path(), SaveMode::ErrorIfExists, 3, None);
+        assert_eq!(tree(folder.path()).len(), 1, "{name}");
+        if name != "json" {
+            let table = inferred().unwrap();
+            let names: Vec<String> =
+                table.schema().fields().iter().map(|field| field.name().clone()).collect();
+            assert_eq!(names, ["n", "name"], "{name}");
+            let parts = table.partitions().unwrap();
+            assert!((0..parts).all(|part| table.read(part, None).unwrap().next().is_none()), "{name}");
+        }
+        save(format.as_ref(), folder.path(), SaveMode::Append, 2, None);
+        assert_eq!(tree(folder.path()).len(), 1, "{name}: there is a file already");
+
+        let numbers: Int64Array = (0..9).collect();
+        let names: StringArray = (0..9).map(|_| Some("a")).collect();
+        let rows = RecordBatch::try_new(schema(), vec![Arc::new(numbers), Arc::new(names)]).unwrap();
+        save(format.as_ref(), folder.path(), SaveMode::Overwrite, 3, Some(&rows));
+        assert_eq!(tree(folder.path()).len(), 1, "{name}: no file without rows beside one with rows");
+        let table = inferred().unwrap();
+        let parts = (0..table.partitions().unwrap()).flat_map(|part| table.read(part, None).unwrap());
+        assert_eq!(parts.map(|rows| rows.unwrap().num_rows()).sum::<usize>(), 9, "{name}");
+
+        save(format.as_ref(), folder.path(), SaveMode::Overwrite, 3, None);
+        assert_eq!(tree(folder.path()).len(), 1, "{name}: what was there is gone");
+        if name != "json" {
+            let table = inferred().unwrap();
+            let parts = table.partitions().unwrap();
+            assert!((0..parts).all(|part| table.read(part, None).unwrap().next().is_none()), "{name}");
+        }
     }
 }

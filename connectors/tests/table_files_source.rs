@@ -579,3 +579,50 @@ fn files_of_one_name_may_count_as_one() {
     let name_only = [("fileNameOnly", "true")];
     assert_eq!(Run::one(folder.path(), &name_only).all().len(), 1);
 }
+
+#[test]
+fn rows_read_before_a_restart_are_passed_over_some_at_a_time() {
+    let folder = TempDir::new().unwrap();
+    let lines: String = (0..400_000).map(|n| format!("{n}|a\n")).collect();
+    put(folder.path(), "a.bars", &lines, 0);
+    let mut source = factory(folder.path(), &[]).create(Instance::ONLY).unwrap();
+    let before = Offsets(BTreeMap::from([("a.bars".to_owned(), 399_990)]));
+    source.start(&before).unwrap();
+    let (mut polls, mut rows) = (0, Vec::new());
+    while rows.len() < 10 {
+        polls += 1;
+        let request = PollRequest { max_rows: 100, until: None, waker: Waker::noop() };
+        match source.poll(request).unwrap() {
+            Polled::Batch(mut batch) => rows.extend(lines_of(&batch.split_front(usize::MAX))),
+            // What was returned stays so in a checkpoint while rows are passed over.
+            _ => assert_eq!(source.offsets().get("a.bars"), Some(399_990)),
+        }
+    }
+    assert_eq!(rows, (399_990..400_000).map(|n| format!("{n}|a")).collect::<Vec<_>>());
+    assert!(polls >= 3, "one poll passed over all of 400,000 rows");
+}
+
+#[test]
+fn a_table_knows_the_folders_it_reads() {
+    let root = TempDir::new().unwrap();
+    let path = |name: &str| root.path().join(name);
+    put(root.path(), "in/k=1/a.bars", "1|a\n", 0);
+    let request =
+        |more: &[(&str, &str)]| ReadRequest { options: options(&path("in"), more), schema: Some(schema()) };
+    let stream = |more| FilesFormat::new(Bars).stream(&request(more)).unwrap();
+    for (folder, reads, recursive) in [
+        ("in", true, true),
+        ("in/../in", true, true),
+        ("in/k=1/j=2", true, true),
+        ("in/out", false, true),
+        ("out", false, false),
+        ("in2", false, false),
+        ("", false, false),
+    ] {
+        assert_eq!(stream(&[]).reads(&path(folder)), reads, "{folder}");
+        assert_eq!(stream(&[("recursiveFileLookup", "true")]).reads(&path(folder)), recursive, "{folder}");
+    }
+    let bounded = FilesFormat::new(Bars).bounded(&request(&[])).unwrap();
+    assert!(bounded.reads(&path("in")) && bounded.reads(&path("in/k=1")));
+    assert!(!bounded.reads(&path("in/k=2")) && !bounded.reads(root.path()));
+}

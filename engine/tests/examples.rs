@@ -148,7 +148,7 @@ fn numbers_at_a_rate_are_summed_by_their_last_digit() {
     assert_eq!(done.status, 0, "{}", done.err);
     for digit in 0..10 {
         let sum = (0..1000).filter(|n| n % 10 == digit).sum::<u64>().to_string();
-        let last = done.out.lines().filter(|row| cells(row)[0] == digit.to_string()).next_back().unwrap();
+        let last = done.out.lines().rfind(|row| cells(row)[0] == digit.to_string()).unwrap();
         assert_eq!(cells(last), [digit.to_string(), "100".to_owned(), sum]);
     }
 }

@@ -196,6 +196,57 @@ fn an_aggregation_of_no_rows_has_its_one_row() {
     }
 }
 
+/// The newest row of each key, which is the first `keys` columns.
+fn newest(rows: &RecordBatch, keys: usize) -> std::collections::BTreeMap<String, String> {
+    let text = |column: usize, row: usize| {
+        let shown = arrow::util::display::array_value_to_string(rows.column(column), row).unwrap();
+        if rows.column(column).is_null(row) { "-".to_owned() } else { shown }
+    };
+    let texts =
+        |columns: std::ops::Range<usize>, row| columns.map(|c| text(c, row) + " ").collect::<String>();
+    (0..rows.num_rows()).map(|row| (texts(0..keys, row), texts(keys..rows.num_columns(), row))).collect()
+}
+
+#[test]
+fn grouping_sets_are_several_groupings_at_once() {
+    let by = "n % 2 AS a, word AS b, grouping(n % 2) AS ga, grouping(word) AS gb, count(*) AS c, sum(n) AS m";
+    for groups in [
+        "ROLLUP (n % 2, word)",
+        "CUBE (n % 2, word)",
+        "GROUPING SETS ((word, n % 2), (), (n % 2))",
+        "word, ROLLUP (n % 2)",
+    ] {
+        let input = rows(&[Some(1), Some(3), None, Some(4), Some(1)], &["a", "b", "b", "a", "a"]);
+        for (input, mode, parallelism) in [
+            (input.clone(), OutputMode::Update, 1),
+            (input.clone(), OutputMode::Update, 3),
+            (input.clone(), OutputMode::Complete, 3),
+            (input.slice(0, 0), OutputMode::Update, 3),
+            (input.slice(0, 0), OutputMode::Complete, 1),
+        ] {
+            let (bench, stream) = bench(parallelism);
+            bench.table("d", input.schema(), vec![input.clone()]).unwrap();
+            let (schema, expected) = bench.batch(&format!("SELECT {by} FROM d GROUP BY {groups}")).unwrap();
+            let out = MemoryTable::new("out", Arc::clone(&schema));
+            let folder = tempfile::tempdir().unwrap();
+            let sql = format!("SELECT {by} FROM s GROUP BY {groups}");
+            // Halves, with a restart between them.
+            for part in [0..input.num_rows() / 2, input.num_rows() / 2..input.num_rows()] {
+                stream.add(input.slice(part.start, part.len())).unwrap();
+                let query = start(&bench, &sql, mode, &out, folder.path());
+                query.process_all_available().unwrap();
+                query.stop().unwrap();
+            }
+            let expected = arrow::compute::concat_batches(&schema, &expected).unwrap();
+            let told = format!("{groups} {mode:?} {parallelism} {} rows", input.num_rows());
+            assert_eq!(newest(&out.rows(), 4), newest(&expected, 4), "{told}");
+            if mode == OutputMode::Complete {
+                assert_eq!(out.row_count(), expected.num_rows(), "{told}");
+            }
+        }
+    }
+}
+
 #[test]
 fn lists_become_rows_and_structs_columns_as_in_a_batch() {
     for (select, shape) in [

@@ -304,7 +304,7 @@ proptest! {
             }
             operator = restarted(&mut operator, &mut stored, &grouping);
         }
-        let at_the_end = emitted(&mut output, |output| operator.finish(output).unwrap());
+        let at_the_end = emitted(&mut output, |output| operator.end_epoch(output).unwrap());
         let missing = if sofar.is_empty() && keys.is_empty() { 1 } else { 0 };
         prop_assert_eq!(at_the_end.len(), missing, "the one row of an empty input");
     }

@@ -6,7 +6,7 @@
 mod table_data;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Field, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion_expr::Operator as Compare;
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::{Column, binary};
@@ -24,6 +24,12 @@ fn joined() -> SchemaRef {
         .flat_map(|_| schema().fields().iter().map(|f| f.as_ref().clone()).collect::<Vec<_>>())
         .collect();
     Arc::new(Schema::new(fields))
+}
+
+/// A row of the stream and whether it has a match.
+fn marked() -> SchemaRef {
+    let mark = Arc::new(Field::new("mark", DataType::Boolean, false));
+    Arc::new(Schema::new(schema().fields().iter().cloned().chain([mark]).collect::<Vec<_>>()))
 }
 
 /// `stream.v < table.v` on the joined row.
@@ -44,8 +50,13 @@ struct Case {
 }
 
 fn cases() -> impl Strategy<Value = Case> {
-    let kind =
-        prop_oneof![Just(JoinKind::Inner), Just(JoinKind::Left), Just(JoinKind::Semi), Just(JoinKind::Anti)];
+    let kind = prop::sample::select(vec![
+        JoinKind::Inner,
+        JoinKind::Left,
+        JoinKind::Semi,
+        JoinKind::Anti,
+        JoinKind::Mark,
+    ]);
     let on = prop::sample::subsequence(vec!["k", "kd", "kv", "g", "b"], 0..=2);
     (kind, on, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
         |(kind, on, residual, stream_first, null_equals_null)| Case {
@@ -79,7 +90,11 @@ fn operator(case: &Case, fixed: &[Row]) -> StaticJoin {
         residual: case.residual.then(|| residual(case.stream_first)),
         stream_first: case.stream_first,
         input: schema(),
-        output: if matches!(case.kind, JoinKind::Inner | JoinKind::Left) { joined() } else { schema() },
+        output: match case.kind {
+            JoinKind::Inner | JoinKind::Left => joined(),
+            JoinKind::Semi | JoinKind::Anti => schema(),
+            JoinKind::Mark => marked(),
+        },
     };
     StaticJoin::new(table, spec).unwrap()
 }
@@ -118,6 +133,7 @@ fn nested_loop(case: &Case, stream: &[Row], fixed: &[Row]) -> Vec<Vec<String>> {
             JoinKind::Semi if !found.is_empty() => result.push(text(left)),
             JoinKind::Anti if found.is_empty() => result.push(text(left)),
             JoinKind::Semi | JoinKind::Anti => {}
+            JoinKind::Mark => result.push([text(left), vec![(!found.is_empty()).to_string()]].concat()),
             JoinKind::Left if found.is_empty() => result.push(pair(nulls.clone())),
             JoinKind::Inner | JoinKind::Left => result.extend(found.iter().map(|right| pair(text(right)))),
         }

@@ -37,6 +37,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use lotic_operators::table::TableBatch;
 use std::fmt::Debug;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Which rows of the result a query writes in each epoch.
@@ -133,6 +134,11 @@ pub trait TableFormat: Debug + Send + Sync {
     fn sink(&self, _request: &WriteRequest) -> Result<Box<dyn SinkFactory<TableBatch>>> {
         Err(ConnectorError::user(format!("format `{}` cannot be written", self.name())))
     }
+
+    /// The folder that a sink for this request makes files in; `None` if it makes none.
+    fn folder(&self, _request: &WriteRequest) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// An unbounded table: makes sources. It is used for each query that reads it.
@@ -145,10 +151,24 @@ pub trait StreamTable: Debug + Send + Sync {
     /// # Errors
     /// If the source cannot be made.
     fn source(&self, projection: Option<&[usize]>) -> Result<Box<dyn SourceFactory<TableBatch>>>;
+
+    /// Whether files that a sink makes in this folder would be rows of this table.
+    fn reads(&self, _folder: &Path) -> bool {
+        false
+    }
 }
 
 /// Rows of one partition of a bounded table.
 pub type RowReader = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
+
+/// A file that any reader of its format reads as the table does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlainFile {
+    /// The file, from the root of the file system.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+}
 
 /// A bounded table. Reading it blocks: the engine reads each partition on a thread for it.
 pub trait BoundedTable: Debug + Send + Sync {
@@ -167,6 +187,21 @@ pub trait BoundedTable: Debug + Send + Sync {
     /// # Errors
     /// If the partition cannot be opened.
     fn read(&self, partition: usize, projection: Option<&[usize]>) -> Result<RowReader>;
+
+    /// The Parquet files whose rows, with these columns by name and type, are the rows of this table and no
+    /// more; `None` if there is more to it, and [`BoundedTable::read`] is the only way. Cost: reads the footer
+    /// of each file.
+    ///
+    /// # Errors
+    /// If the outside cannot be asked.
+    fn parquet_files(&self, _projection: Option<&[usize]>) -> Result<Option<Vec<PlainFile>>> {
+        Ok(None)
+    }
+
+    /// Whether files of this folder are rows of this table. Cost: looks for all files of the table.
+    fn reads(&self, _folder: &Path) -> bool {
+        false
+    }
 }
 
 /// Refuses columns to be made folders of, for a format that has no folders.

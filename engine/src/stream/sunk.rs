@@ -102,7 +102,8 @@ impl Query {
         self
     }
 
-    /// Admits at most this many rows from each source instance into one micro-batch.
+    /// Admits at most this many rows from each source instance into one micro-batch. Folders of files admit whole
+    /// files, whatever this says: they have the option `maxFilesPerTrigger`.
     pub fn max_rows_per_batch(mut self, rows: u64) -> Query {
         self.batch_rows_max = Some(rows.max(1));
         self

@@ -4,14 +4,21 @@ use async_trait::async_trait;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::config::TableParquetOptions;
 use datafusion::common::{DataFusionError, Result};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::object_store::ObjectStoreUrl;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableType};
+use datafusion::object_store::local::LocalFileSystem;
+use datafusion::object_store::path::Path;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use lotic_connectors::ConnectorError;
-use lotic_connectors::table::BoundedTable;
+use lotic_connectors::table::{BoundedTable, PlainFile};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,9 +26,54 @@ use std::sync::Arc;
 const BATCHES_AHEAD: usize = 2;
 
 /// A bounded table. Its partitions are read on blocking threads, in as many streams as DataFusion runs side
-/// by side; the columns that are not needed are not read.
+/// by side; the columns that are not needed are not read. Parquet files that have the columns of the table are
+/// read by DataFusion's own reader, which leaves out the parts that a filter rules out.
 #[derive(Debug)]
 pub(super) struct BoundedProvider(pub(super) Arc<dyn BoundedTable>);
+
+/// How the rows of a table are to be read.
+enum Found {
+    /// By DataFusion, which leaves out what a filter rules out: row groups, pages.
+    Parquet(Vec<PartitionedFile>),
+    /// By the table itself, in this many partitions.
+    Partitions(usize),
+}
+
+fn find(table: &dyn BoundedTable, columns: Option<&[usize]>) -> lotic_connectors::Result<Found> {
+    let files = table.parquet_files(columns)?;
+    if let Some(files) = files.and_then(|files| files.iter().map(object).collect::<Option<_>>()) {
+        return Ok(Found::Parquet(files));
+    }
+    table.partitions().map(Found::Partitions)
+}
+
+/// A file as the object store has it; `None` if it has another name there.
+fn object(file: &PlainFile) -> Option<PartitionedFile> {
+    let location = Path::from_absolute_path(&file.path).ok()?;
+    let same = LocalFileSystem::new().path_to_filesystem(&location).is_ok_and(|path| path == file.path);
+    let mut object = PartitionedFile::new("", file.bytes);
+    object.object_meta.location = location;
+    same.then_some(object)
+}
+
+/// The plan that reads files of these columns.
+fn parquet(
+    files: Vec<PartitionedFile>,
+    schema: &SchemaRef,
+    state: &dyn Session,
+    limit: Option<usize>,
+) -> Arc<dyn ExecutionPlan> {
+    let streams = state.config().target_partitions().max(1);
+    let global = state.config_options().execution.parquet.clone();
+    let source = ParquetSource::new(Arc::clone(schema))
+        .with_table_parquet_options(TableParquetOptions { global, ..TableParquetOptions::default() });
+    let scan = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+        .with_file_groups(FileGroup::new(files).split_files(streams))
+        // One stream stands for rows in an order that is always the same.
+        .with_preserve_order(streams == 1)
+        .with_limit(limit);
+    DataSourceExec::from_data_source(scan.build())
+}
 
 fn outer(error: ConnectorError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
@@ -44,13 +96,16 @@ impl TableProvider for BoundedProvider {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let table = Arc::clone(&self.0);
-        let asked = tokio::task::spawn_blocking(move || table.partitions()).await;
-        let partitions = asked.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))?;
-        let partitions = partitions.map_err(outer)?;
+        let (table, columns) = (Arc::clone(&self.0), projection.cloned());
+        let found = tokio::task::spawn_blocking(move || find(table.as_ref(), columns.as_deref())).await;
+        let found = found.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))?;
         let schema = match projection {
             Some(columns) => Arc::new(self.0.schema().project(columns)?),
             None => self.0.schema(),
+        };
+        let partitions = match found.map_err(outer)? {
+            Found::Parquet(files) => return Ok(parquet(files, &schema, state, limit)),
+            Found::Partitions(partitions) => partitions,
         };
         let streams = state.config().target_partitions().clamp(1, partitions.max(1));
         let parts = (0..streams).map(|stream| {

@@ -37,13 +37,18 @@ pub(crate) fn is_streaming(plan: &LogicalPlan) -> bool {
 
 /// Whether a plan reads such a stream, in a subquery too.
 pub(crate) fn reads(plan: &LogicalPlan, such: impl Fn(&StreamProvider) -> bool) -> bool {
+    scans(plan, |provider| provider.downcast_ref::<StreamProvider>().is_some_and(&such))
+}
+
+/// Whether a plan scans such a table, in a subquery too.
+pub(super) fn scans(plan: &LogicalPlan, such: impl Fn(&dyn TableProvider) -> bool) -> bool {
     let mut found = false;
     // The closure does not fail.
     let _ = plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node
             && let Ok(provider) = source_as_provider(&scan.source)
         {
-            found |= provider.downcast_ref::<StreamProvider>().is_some_and(&such);
+            found |= such(provider.as_ref());
         }
         Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });

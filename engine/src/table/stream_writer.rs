@@ -1,6 +1,7 @@
 //! Writing a stream: `frame.write_stream()`.
 
 use super::frame::DataFrame;
+use super::provider::reads;
 use super::reader::OptionValue;
 use super::writer::plain;
 use crate::error::{Error, Result};
@@ -276,6 +277,15 @@ impl DataStreamWriter {
             save_mode: None,
         };
         let format = frame.session.tables()?.format(name)?;
+        if let Some(folder) = format.folder(&request)
+            && reads(&frame.plan, |stream| stream.table.reads(&folder))
+        {
+            return Err(Error::user(format!(
+                "the query would read what it writes, without end: it reads the files of `{}`; write to another \
+                 folder",
+                folder.display()
+            )));
+        }
         format.sink(&request).map_err(|error: ConnectorError| Error::from(error))
     }
 

@@ -1,6 +1,8 @@
 //! Writing a bounded table: `frame.write()`.
 
+use super::bounded::BoundedProvider;
 use super::frame::DataFrame;
+use super::provider::scans;
 use super::reader::OptionValue;
 use super::rows::BoundedRows;
 use crate::error::{Error, Result};
@@ -136,7 +138,19 @@ impl DataFrameWriter {
             output_mode: OutputMode::Append,
             save_mode: Some(self.mode.clone()?),
         };
-        let sink = tables.format(name)?.sink(&request)?;
+        let format = tables.format(name)?;
+        if let Some(folder) =
+            format.folder(&request).filter(|_| request.save_mode == Some(SaveMode::Overwrite))
+            && scans(&frame.plan, |table| {
+                table.downcast_ref::<BoundedProvider>().is_some_and(|table| table.0.reads(&folder))
+            })
+        {
+            return Err(Error::user(format!(
+                "the query reads files of `{}`, which save mode Overwrite would delete: write to another folder",
+                folder.display()
+            )));
+        }
+        let sink = format.sink(&request)?;
         let batches_only = sink.traits().batches_only;
         let rows = BoundedRows { tables, plan: frame.plan.clone() };
         let query = Piped::source(session, Box::new(rows)).sink(sink);

@@ -7,7 +7,7 @@ use crate::batch::Batch;
 use crate::error::Result;
 use crate::operator::Operator;
 use crate::output::Output;
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, take_arrays};
 use arrow::datatypes::{DataType, Fields, Schema, SchemaRef};
 use arrow::row::Rows;
@@ -27,6 +27,8 @@ pub enum JoinKind {
     Semi,
     /// Each stream row that has no match (NOT EXISTS: a null key has none).
     Anti,
+    /// Each stream row, without the table's columns, and behind it whether it has a match.
+    Mark,
 }
 
 /// The static side: its rows, found by their keys. Made once and shared by all instances.
@@ -145,7 +147,8 @@ pub struct JoinSpec {
     pub stream_first: bool,
     /// The schema of the stream.
     pub input: SchemaRef,
-    /// The schema of the output: both sides' columns, for semi and anti joins the stream's.
+    /// The schema of the output: both sides' columns; for semi and anti joins the stream's, for mark joins
+    /// with the mark behind them.
     pub output: SchemaRef,
 }
 
@@ -197,9 +200,9 @@ impl StaticJoin {
     /// The pairs with equal keys, of the rows from the front up to the one that makes them `most` or more;
     /// and how many rows these are.
     fn candidates(&self, rows: &RecordBatch, most: usize) -> Result<(Pairs, usize)> {
-        let exists = matches!(self.spec.kind, JoinKind::Semi | JoinKind::Anti);
+        let exists = matches!(self.spec.kind, JoinKind::Semi | JoinKind::Anti | JoinKind::Mark);
         let one_is_enough = exists && self.spec.residual.is_none();
-        let unmatched_count = matches!(self.spec.kind, JoinKind::Left | JoinKind::Anti);
+        let unmatched_count = matches!(self.spec.kind, JoinKind::Left | JoinKind::Anti | JoinKind::Mark);
         let mut pairs = Pairs::default();
         let found = self.lookup(rows)?;
         let mut emitted = 0;
@@ -270,6 +273,12 @@ impl StaticJoin {
         let (stream, table) = match self.spec.kind {
             JoinKind::Inner => (pairs.stream.into(), pairs.table.into()),
             JoinKind::Left => preserve(&matched, &pairs),
+            JoinKind::Mark => {
+                let mut columns =
+                    rows.columns().iter().map(|column| column.slice(0, taken)).collect::<Vec<_>>();
+                columns.push(Arc::new(BooleanArray::from(matched)));
+                return batch(&self.spec.output, columns, taken);
+            }
             JoinKind::Semi | JoinKind::Anti => {
                 let wanted = self.spec.kind == JoinKind::Semi;
                 let kept = (0..taken as u32).filter(|&row| matched[row as usize] == wanted);

@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | [`Steps`] | filters and projections, fused | any |
 //! | [`GroupedAggregate`] | grouped aggregation, DISTINCT | any, behind [`partition_by`]; one without group columns |
+//! | [`Expand`] | each row once for each grouping set | any |
 //! | [`Unnest`] | lists to rows, structs to columns | any |
 //! | [`StaticJoin`] | joins the stream with a table that does not change | any |
 //! | [`SortEpoch`] | the rows of an epoch in order | one |
@@ -17,6 +18,8 @@ mod batch;
 
 #[cfg(feature = "table")]
 mod aggregate;
+#[cfg(feature = "table")]
+mod expand;
 #[cfg(feature = "table")]
 mod expression;
 #[cfg(feature = "table")]
@@ -39,6 +42,7 @@ pub use batch::{TableBatch, TableBuilder};
 #[cfg(feature = "table")]
 pub use {
     aggregate::{AggregateCall, Emit, GroupedAggregate, Grouping},
+    expand::{Expand, GroupingSet},
     join::{JoinKind, JoinSpec, StaticJoin, StaticTable},
     limit::Limit,
     partition::{PartitionTable, partition_by},

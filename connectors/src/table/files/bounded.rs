@@ -3,14 +3,15 @@
 use super::listing::{self, FoundFile};
 use super::partition;
 use super::reader::{FileRows, FilesTable};
-use super::settings::ReadSettings;
+use super::settings::{ReadSettings, is_in};
 use crate::error::{ConnectorError, Result};
 use crate::limits::{INFERRED_FILES, TABLE_BATCH_ROWS};
 use crate::table::format::FileFormat;
-use crate::table::{BoundedTable, Options, ReadRequest, RowReader};
+use crate::table::{BoundedTable, Options, PlainFile, ReadRequest, RowReader};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 use std::vec::IntoIter;
@@ -183,6 +184,32 @@ impl BoundedTable for BoundedFiles {
             open: None,
             failed: false,
         }))
+    }
+
+    fn parquet_files(&self, projection: Option<&[usize]>) -> Result<Option<Vec<PlainFile>>> {
+        let (settings, format) = (&self.table.settings, &self.table.format);
+        if settings.ignore_corrupt || settings.ignore_missing || settings.bad_records.is_some() {
+            return Ok(None);
+        }
+        let schema = self.table.projected(projection)?;
+        let files = list(settings)?;
+        let plain = |file: &FoundFile| {
+            let path_columns = !settings.rules.recursive && !partition::of_path(&file.relative).is_empty();
+            !path_columns && format.is_plain_parquet(&file.path, &schema)
+        };
+        if !files.iter().all(plain) {
+            return Ok(None);
+        }
+        let files = files.into_iter().map(|file| {
+            let path = std::path::absolute(&file.path).unwrap_or(file.path);
+            PlainFile { path, bytes: file.bytes }
+        });
+        Ok(Some(files.collect()))
+    }
+
+    /// A folder that cannot be listed is no folder of ours: reading it says so.
+    fn reads(&self, folder: &Path) -> bool {
+        list(&self.table.settings).is_ok_and(|files| files.iter().any(|file| is_in(&file.path, folder)))
     }
 }
 

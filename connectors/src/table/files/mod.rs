@@ -26,6 +26,7 @@ use lotic_operators::table::TableBatch;
 use reader::FilesTable;
 use settings::ReadSettings;
 use source::StreamFiles;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Folders of files of one format as tables.
@@ -98,5 +99,9 @@ impl<F: FileFormat> TableFormat for FilesFormat<F> {
             )));
         }
         sink::factory(self.shared(), request)
+    }
+
+    fn folder(&self, request: &WriteRequest) -> Option<PathBuf> {
+        settings::path_of(&request.options).ok().map(PathBuf::from)
     }
 }

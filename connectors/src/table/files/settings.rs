@@ -1,6 +1,7 @@
 //! The options of files, whatever their format.
 
 use super::listing::Rules;
+use super::partition;
 use crate::error::{ConnectorError, Result};
 use crate::table::options::{OptionSpec, Options};
 use glob::Pattern;
@@ -44,7 +45,8 @@ pub(super) const READ: [OptionSpec; 13] = [
     OptionSpec::new(
         "maxFilesPerTrigger",
         "",
-        "Streams: files in one micro-batch, at most; without a limit if not given",
+        "Streams: files in one micro-batch, at most; without a limit if not given. A file is never split, \
+         however many rows it has",
     ),
     OptionSpec::new(
         "latestFirst",
@@ -142,6 +144,16 @@ impl ReadSettings {
         self.poll_interval.min(SETTLE)
     }
 
+    /// Whether files that a sink makes in a folder, or in partition folders of it, are to be read.
+    pub(super) fn reads(&self, folder: &Path) -> bool {
+        let (root, folder) = (absolute(Path::new(&self.path)), absolute(folder));
+        match (folder.strip_prefix(&root), root.strip_prefix(&folder)) {
+            (Ok(below), _) => self.rules.recursive || is_partition(below),
+            (_, Ok(below)) => is_partition(below),
+            _ => false,
+        }
+    }
+
     /// What the source writes must not be read by it.
     fn check_folders(&self) -> Result<()> {
         let archive = match &self.clean {
@@ -187,6 +199,17 @@ fn clean_of(options: &Options) -> Result<Clean> {
 
 fn positive(text: &str) -> Option<usize> {
     text.parse().ok().filter(|number| *number > 0)
+}
+
+/// Whether a path leads through nothing but partition folders.
+fn is_partition(path: &Path) -> bool {
+    path.components().all(|folder| partition::parse(&folder.as_os_str().to_string_lossy()).is_some())
+}
+
+/// Whether a file is one that a read of the folder finds.
+pub(super) fn is_in(file: &Path, folder: &Path) -> bool {
+    let place = file.parent().map(absolute).unwrap_or_default();
+    place.strip_prefix(absolute(folder)).is_ok_and(is_partition)
 }
 
 /// The path from the root of the file system, without links as far as it exists.

@@ -93,6 +93,11 @@ pub trait FileFormat: Debug + Send + Sync + 'static {
     /// If it cannot be opened or is no file of this format, naming it.
     fn open(&self, request: &OpenRequest<'_>) -> Result<Box<dyn FileReader>>;
 
+    /// Whether any reader of Parquet finds these columns in the file, with these types.
+    fn is_plain_parquet(&self, _path: &Path, _schema: &Schema) -> bool {
+        false
+    }
+
     /// Makes sure that rows of this schema can be written with these options.
     ///
     /// # Errors

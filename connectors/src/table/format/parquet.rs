@@ -9,7 +9,9 @@ use crate::limits::{COLUMNAR_GROUP_BYTES, COLUMNAR_READ_ROWS, COLUMNAR_WRITE_ROW
 use crate::table::options::{OptionSpec, Options};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -77,6 +79,21 @@ impl FileFormat for Parquet {
             builder.with_projection(mask).with_batch_size(COLUMNAR_READ_ROWS).build()
         })?;
         Ok(Box::new(ColumnarReader::new("Parquet", path, plan, Box::new(reader))))
+    }
+
+    /// With the schema that the writing program left in the file for itself, and without.
+    fn is_plain_parquet(&self, path: &Path, schema: &Schema) -> bool {
+        let whole = open(path).and_then(|file| file_size(&file, "Parquet", path).map(|_| file));
+        let noted = whole.and_then(|file| {
+            guarded("Parquet", path, || ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()))
+        });
+        let (Ok(noted), Ok(own)) = (noted, builder(path)) else { return false };
+        let has = |file: &Schema, field: &Field| {
+            let mut found = file.fields().iter().filter(|known| known.name() == field.name());
+            let same = found.next().is_some_and(|known| known.data_type() == field.data_type());
+            same && found.next().is_none()
+        };
+        schema.fields().iter().all(|field| has(noted.schema(), field) && has(own.schema(), field))
     }
 
     fn check_write(&self, schema: &Schema, options: &Options) -> Result<()> {

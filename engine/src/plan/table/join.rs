@@ -47,6 +47,7 @@ impl Planner<'_> {
             JoinType::Left | JoinType::Right => JoinKind::Left,
             JoinType::LeftSemi | JoinType::RightSemi => JoinKind::Semi,
             JoinType::LeftAnti | JoinType::RightAnti => JoinKind::Anti,
+            JoinType::LeftMark | JoinType::RightMark => JoinKind::Mark,
             other => return Err(Error::internal(format!("a {other} join was not refused"))),
         };
         if node.null_aware && node.filter.is_some() {
@@ -144,6 +145,7 @@ fn detail(node: &Join, kind: JoinKind, bounded: &LogicalPlan) -> String {
         JoinKind::Left => "all rows, with what matches in",
         JoinKind::Semi => "rows with a match in",
         JoinKind::Anti => "rows without a match in",
+        JoinKind::Mark => "all rows, with whether they match in",
     };
     let on: Vec<Expr> = node
         .on

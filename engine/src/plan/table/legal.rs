@@ -105,12 +105,6 @@ impl Rules {
 
     fn aggregate(&self, node: &Aggregate, under: bool) -> Result<Emission> {
         let input = self.emission(&node.input, true)?;
-        if node.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) {
-            return refuse(
-                "GROUPING SETS, ROLLUP and CUBE are not supported over a stream: write one query for each \
-                 grouping",
-            );
-        }
         let volatile = node.group_expr.iter().chain(&node.aggr_expr).find(|expr| expr.is_volatile());
         if let Some(expr) = volatile {
             return refuse(format!(
@@ -170,16 +164,12 @@ impl Rules {
         }
         let preserved = match node.join_type {
             JoinType::Inner => true,
-            JoinType::LeftSemi | JoinType::LeftAnti if right => return Err(subquery_over_stream()),
-            JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti => left,
-            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti => right,
-            JoinType::LeftMark | JoinType::RightMark => {
-                return refuse(
-                    "IN and EXISTS with a subquery under OR or NOT cannot be joined to a stream yet: write \
-                     them as conditions joined by AND, or as a left join",
-                );
+            JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark if right => {
+                return Err(subquery_over_stream());
             }
-            _ => false,
+            JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => left,
+            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => right,
+            JoinType::Full => false,
         };
         if !preserved {
             return refuse(format!(

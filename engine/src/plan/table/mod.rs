@@ -6,6 +6,7 @@
 //! | `legal` | what a stream can do, by output mode |
 //! | `part` | a part of the dataflow under construction; stateless steps fuse here |
 //! | `stateful` | aggregations, limits, sorts |
+//! | `grouping` | the keys of an aggregation; grouping sets |
 //! | `unnest` | lists to rows, structs to columns |
 //! | `join` | a stream with a bounded table |
 //! | `bounded` | what DataFusion runs as a whole |
@@ -17,6 +18,7 @@
 
 mod bounded;
 mod clock;
+mod grouping;
 mod join;
 mod legal;
 mod optimize;

@@ -1,5 +1,6 @@
 //! Operators with state: aggregations, limits, sorts.
 
+use super::grouping::Keyed;
 use super::legal::{Emission, aggregate_emission, is_distinct};
 use super::part::Part;
 use super::{Planner, Updates, listed, typed, wrong};
@@ -17,7 +18,7 @@ use std::sync::Arc;
 impl Planner<'_> {
     /// A grouped aggregation, or the distinct rows.
     pub(super) fn aggregate(&mut self, node: &Aggregate, under: bool) -> Result<Part> {
-        let input = self.part(&node.input, true)?.sealed(self);
+        let input = self.part(&node.input, true)?;
         let emission = aggregate_emission(node, self.mode, under);
         let distinct = is_distinct(node);
         let (emit, shown) = match emission {
@@ -31,7 +32,7 @@ impl Planner<'_> {
         // A complete result is emitted by one instance, which alone knows whether any of it has changed.
         let one = node.group_expr.is_empty() || emission == Emission::Whole;
         let instances = if one { 1 } else { self.instances };
-        let keys = self.exprs(&node.group_expr, node.input.schema())?;
+        let Keyed { input, keys, always } = self.keyed(input, node, instances)?;
         let partition = (instances > 1).then(|| table::partition_by(keys.clone(), input.schema()));
         let partition = partition.transpose()?.map(|make| Arc::new(make) as PartitionFactory<TableBatch>);
         let grouping = Grouping {
@@ -43,8 +44,8 @@ impl Planner<'_> {
         };
         let schema = Arc::clone(node.schema.inner());
         let kind = if distinct { "distinct" } else { "aggregate" };
-        let piped = input.into_piped().try_operator(kind, false, partition, move |_| {
-            Ok(Box::new(GroupedAggregate::new(&grouping)?) as _)
+        let piped = input.into_piped().try_operator(kind, false, partition, move |instance| {
+            Ok(Box::new(GroupedAggregate::new(&grouping)?.with_always(&always, instance)?) as _)
         });
         piped.set_uid(&self.name(kind));
         piped.set_parallelism(instances);

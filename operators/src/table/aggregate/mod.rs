@@ -10,10 +10,11 @@ mod native;
 mod others;
 
 use super::TableBatch;
-use super::expression::{arrow_failed_to, as_type, failed};
+use super::expression::{arrow_failed_to, as_type, failed, failed_to};
 use super::keys::{KeyBytes, KeyEncoder, hash_bytes};
 use crate::batch::Batch;
 use crate::error::{OperatorError, Result};
+use crate::key::{Instance, owner_of};
 use crate::limits::TABLE_ROWS_AT_ONCE;
 use crate::operator::{Operator, Progress};
 use crate::output::Output;
@@ -24,6 +25,7 @@ use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take_arrays;
 use arrow::datatypes::{DataType, SchemaRef};
 use cell::{Cell, GroupState};
+use datafusion_common::ScalarValue;
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 use groups::Groups;
@@ -117,6 +119,8 @@ pub struct GroupedAggregate {
     shape: String,
     shape_stored: bool,
     state: KeyedState<KeyBytes, GroupState>,
+    /// The keys of the groups that are there without rows, until they have begun.
+    always: Vec<KeyBytes>,
     groups: Groups,
     cells: Vec<Cell>,
     /// Whether a group changed since all were emitted.
@@ -165,12 +169,34 @@ impl GroupedAggregate {
             shape: shape(&types, &grouping.aggregates),
             shape_stored: false,
             state: KeyedState::new(GROUPS),
+            // Without group columns there is one group, and one instance.
+            always: if grouping.keys.is_empty() { vec![KeyBytes::default()] } else { Vec::new() },
             groups: Groups::default(),
             cells: Vec::new(),
             changed: false,
             changed_slots: BTreeSet::new(),
             next_slot: 0,
         })
+    }
+
+    /// Groups that are there without rows, given by the values of their keys: the grand totals of grouping sets.
+    /// Each is begun by the instance that owns it.
+    ///
+    /// # Errors
+    /// If the values are not of the types of the keys.
+    pub fn with_always(mut self, keys: &[Vec<ScalarValue>], instance: Instance) -> Result<Self> {
+        for key in keys {
+            let columns = key.iter().map(ScalarValue::to_array).collect::<Result<Vec<_>, _>>();
+            let columns = columns.map_err(|error| failed_to("make the key of a group", &error))?;
+            let encoded = self.keys.encode(&columns)?;
+            let bytes = encoded.row(0).data();
+            if owner_of(hash_bytes(bytes), instance.parallelism) == instance.index {
+                let mut key = KeyBytes::default();
+                key.set(bytes);
+                self.always.push(key);
+            }
+        }
+        Ok(self)
     }
 
     /// Takes in rows from the front of the input, as many as touch at most `most` groups, and emits what is
@@ -255,15 +281,35 @@ impl GroupedAggregate {
             .map_err(|error| arrow_failed_to("make the columns of an aggregation", &error))
     }
 
-    /// The one group of an aggregation without group columns, if it has not begun. Returns whether it did.
-    fn begin_only_group(&mut self) -> bool {
-        if self.key_count > 0 || !self.state.is_empty() {
-            return false;
+    /// Begins the groups that are there without rows and have not begun. Returns their slots.
+    fn begin_always(&mut self) -> Vec<u32> {
+        let mut begun = Vec::new();
+        for key in std::mem::take(&mut self.always) {
+            let make = || GroupState {
+                cells: vec![Cell::default(); self.natives.len()].into(),
+                ..GroupState::default()
+            };
+            let (slot, new) = self.state.slot(hash_bytes(key.as_slice()), &key, make);
+            if new {
+                begun.push(slot);
+            }
         }
-        let cells = vec![Cell::default(); self.natives.len()].into();
-        let (key, hash) = (KeyBytes::default(), hash_bytes(&[]));
-        self.state.slot(hash, &key, || GroupState { cells, ..GroupState::default() });
-        true
+        begun
+    }
+
+    /// Emits groups.
+    fn emit(&mut self, slots: &[u32], output: &mut Output<TableBatch>) -> Result<()> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let held = |slot: &u32| self.state.at(*slot).expect("invariant: the slots are held").0;
+        let columns = match self.key_count {
+            0 => Vec::new(),
+            _ => self.keys.decode(slots.iter().map(|slot| held(slot).as_slice()))?,
+        };
+        let rows = self.results(columns, slots)?;
+        output.builder().push(rows);
+        Ok(())
     }
 
     /// Emits a slice of all groups.
@@ -277,7 +323,7 @@ impl GroupedAggregate {
             }
             self.next_slot += 1;
         }
-        self.emit_slots(&slots, output)?;
+        self.emit(&slots, output)?;
         if self.next_slot < end {
             return Ok(Progress::Again);
         }
@@ -295,22 +341,8 @@ impl GroupedAggregate {
         {
             slots.push(slot);
         }
-        self.emit_slots(&slots, output)?;
+        self.emit(&slots, output)?;
         if self.changed_slots.is_empty() { Ok(Progress::Done) } else { Ok(Progress::Again) }
-    }
-
-    fn emit_slots(&mut self, slots: &[u32], output: &mut Output<TableBatch>) -> Result<()> {
-        if slots.is_empty() {
-            return Ok(());
-        }
-        let held = |slot: &u32| self.state.at(*slot).expect("invariant: the slots are held").0;
-        let columns = match self.key_count {
-            0 => Vec::new(),
-            _ => self.keys.decode(slots.iter().map(|slot| held(slot).as_slice()))?,
-        };
-        let rows = self.results(columns, slots)?;
-        output.builder().push(rows);
-        Ok(())
     }
 }
 
@@ -345,7 +377,7 @@ impl Operator<TableBatch, TableBatch> for GroupedAggregate {
     fn end_epoch(&mut self, output: &mut Output<TableBatch>) -> Result<Progress> {
         match self.emit {
             Emit::Complete => {
-                self.changed |= self.begin_only_group();
+                self.changed |= !self.begin_always().is_empty();
                 if !self.changed {
                     return Ok(Progress::Done);
                 }
@@ -353,8 +385,9 @@ impl Operator<TableBatch, TableBatch> for GroupedAggregate {
                 self.emit_all(output)
             }
             Emit::Update => {
-                let begun = self.begin_only_group();
-                if begun || self.next_slot > 0 { self.emit_all(output) } else { Ok(Progress::Done) }
+                let begun = self.begin_always();
+                self.emit(&begun, output)?;
+                Ok(Progress::Done)
             }
             Emit::EpochUpdate => {
                 if self.begin_only_group() {
@@ -371,7 +404,7 @@ impl Operator<TableBatch, TableBatch> for GroupedAggregate {
         if self.emit != Emit::Final {
             return Ok(Progress::Done);
         }
-        self.begin_only_group();
+        self.begin_always();
         self.emit_all(output)
     }
 

@@ -1,7 +1,8 @@
 //! Makes the files of an epoch visible.
 
-use super::names::{self, Name};
-use super::target::{Target, sync_folder};
+use super::Factory;
+use super::names::{self, Name, Part};
+use super::target::sync_folder;
 use crate::error::{ConnectorError, Result};
 use crate::sink::Committer;
 use crate::table::SaveMode;
@@ -12,6 +13,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 const VERSION: u32 = 1;
 
@@ -50,7 +53,7 @@ impl Handle {
     }
 }
 
-pub(super) struct FilesCommitter(pub(super) Target);
+pub(super) struct FilesCommitter(pub(super) Arc<Factory>);
 
 impl FilesCommitter {
     fn exists(path: &Path) -> Result<bool> {
@@ -68,7 +71,7 @@ impl FilesCommitter {
         (hidden, visible): &(String, String),
         changed: &mut BTreeSet<PathBuf>,
     ) -> Result<()> {
-        let (sink, root) = (&self.0.sink, &self.0.path);
+        let (sink, root) = (&self.0.target.sink, &self.0.target.path);
         let (from, to) = (root.join(hidden), root.join(visible));
         match (Self::exists(&from)?, Self::exists(&to)?) {
             (true, false) => {
@@ -97,11 +100,25 @@ impl FilesCommitter {
         changed.extend(folders.map(Path::to_owned));
         Ok(())
     }
+
+    /// Makes a file without rows if a bounded write had none and there is nothing else to read.
+    fn leave_columns(&self, epoch: Epoch, changed: &mut BTreeSet<PathBuf>) -> Result<()> {
+        let Factory { target, format, split, options, .. } = self.0.as_ref();
+        let Some(save_mode) = target.save_mode else { return Ok(()) };
+        if self.0.wrote.load(Ordering::Relaxed) || target.has_files(save_mode == SaveMode::Overwrite)? {
+            return Ok(());
+        }
+        let part = Part { epoch, instance: 0, number: 0 };
+        let (file, hidden) = target.create_hidden(part)?;
+        let file = format.create(&split.schema, options, file)?.finish()?;
+        file.sync_all().map_err(|cause| failed("sync", &target.path.join(&hidden), cause))?;
+        self.show(epoch, &(hidden, part.visible(target.run, &self.0.extension)), changed)
+    }
 }
 
 impl Committer for FilesCommitter {
     fn last_committed(&mut self) -> Result<Epoch> {
-        self.0.newest_epoch()
+        self.0.target.newest_epoch()
     }
 
     fn commit(&mut self, epoch: Epoch, handle: &[u8]) -> Result<()> {
@@ -109,24 +126,25 @@ impl Committer for FilesCommitter {
             ConnectorError::user(format!(
                 "sink `{}` does not understand its handle for epoch {epoch} ({cause}): the checkpoint was \
                  written by another kind or version of sink; start from a new checkpoint location",
-                self.0.sink
+                self.0.target.sink
             ))
         })?;
-        self.0.lock.take(&self.0.sink, &self.0.path)?;
+        self.0.target.lock.take(&self.0.target.sink, &self.0.target.path)?;
         let mut changed = BTreeSet::new();
         for file in &handle.files {
             self.show(epoch, file, &mut changed)?;
         }
+        self.leave_columns(epoch, &mut changed)?;
         for folder in changed.iter().rev() {
             sync_folder(folder)?;
         }
-        if self.0.save_mode == Some(SaveMode::Overwrite) {
-            self.0.delete_others()?;
+        if self.0.target.save_mode == Some(SaveMode::Overwrite) {
+            self.0.target.delete_others()?;
         }
         Ok(())
     }
 
     fn abort_prepared(&mut self) -> Result<()> {
-        self.0.delete_hidden()
+        self.0.target.delete_hidden()
     }
 }

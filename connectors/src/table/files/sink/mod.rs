@@ -24,7 +24,9 @@
 //! # Bounded writes
 //! The save mode decides what becomes of the files that are there: those that a read of the folder would find.
 //! Overwrite deletes them with the first commit, after the new files have their names. Their epochs begin at 1
-//! each time, so a bounded write is repeated as a whole if its process dies.
+//! each time, so a bounded write is repeated as a whole if its process dies. A write of no rows to a folder
+//! without files, or that overwrites, leaves one file without rows, in which a reader finds the columns as far
+//! as the format tells them (Parquet, ORC, CSV with a header).
 
 mod commit;
 mod names;
@@ -45,7 +47,7 @@ use lotic_operators::table::TableBatch;
 use split::Split;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use target::Target;
 
@@ -59,6 +61,8 @@ struct Factory {
     split: Split,
     limits: FileLimits,
     target: Target,
+    /// Whether any instance has begun a file.
+    wrote: AtomicBool,
 }
 
 /// A sink of files; the options were checked to be known.
@@ -85,6 +89,7 @@ pub(super) fn factory(
         format,
         split,
         target,
+        wrote: AtomicBool::new(false),
     }))))
 }
 
@@ -112,6 +117,6 @@ impl SinkFactory<TableBatch> for FilesSink {
     }
 
     fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
-        Ok(Some(Box::new(commit::FilesCommitter(self.0.target.clone()))))
+        Ok(Some(Box::new(commit::FilesCommitter(Arc::clone(&self.0)))))
     }
 }

@@ -61,6 +61,16 @@ impl Target {
         Ok(newest)
     }
 
+    /// Whether there are files that a reader of the folder would find, of this run or of anyone.
+    pub(super) fn has_files(&self, of_this_run: bool) -> Result<bool> {
+        let mut any = false;
+        self.visit(|_, relative| {
+            any |= !of_this_run || self.is_of_this_run(relative);
+            Ok(())
+        })?;
+        Ok(any)
+    }
+
     fn is_of_this_run(&self, relative: &str) -> bool {
         matches!(names::parse(name_of(relative)), Some(Name::Visible { run, .. }) if run == self.run)
     }

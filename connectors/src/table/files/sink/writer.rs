@@ -8,7 +8,6 @@ use super::target::{Target, sync_folder};
 use crate::error::Result;
 use crate::limits::SINK_OPEN_FILES;
 use crate::sink::{Prepare, Sink};
-use crate::table::SaveMode;
 use crate::table::files::listing::failed;
 use crate::table::format::FileWriter;
 use arrow::array::RecordBatch;
@@ -16,6 +15,7 @@ use lotic_operators::table::TableBatch;
 use lotic_operators::{Batch, Epoch, Instance};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 /// A file of this epoch.
@@ -112,6 +112,7 @@ impl Writer {
             self.end_oldest()?;
         }
         let factory = &self.factory;
+        factory.wrote.store(true, Ordering::Relaxed);
         let at = self.files.files.len();
         let number = u32::try_from(at).unwrap_or(u32::MAX);
         let part = Part { epoch: self.epoch, instance: self.instance, number };
@@ -155,8 +156,9 @@ impl Sink<TableBatch> for Writer {
     fn pre_commit(&mut self, epoch: Epoch) -> Result<Option<Prepare>> {
         self.epoch = epoch.next();
         let mut files = std::mem::take(&mut self.files).files;
-        let overwrites = self.factory.target.save_mode == Some(SaveMode::Overwrite);
-        if files.is_empty() && !overwrites {
+        let bounded = self.factory.target.save_mode.is_some() && !self.discards;
+        // The commit of a bounded write has more to do than to show files.
+        if files.is_empty() && !bounded {
             return Ok(None);
         }
         let target = self.factory.target.clone();

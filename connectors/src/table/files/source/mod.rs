@@ -11,7 +11,12 @@
 //! # What a checkpoint holds
 //! Which files were read, as keyed state that grows with the files of the last `maxFileAge`; the rows read of
 //! the file being read, as its offset; the number of files read, as the offset of `/read/INSTANCE`. A planned
-//! batch is a list of whole files, so that it holds the same rows when it is run again.
+//! batch is a list of whole files, so that it holds the same rows when it is run again; a limit of rows does not
+//! split a file, and `maxFilesPerTrigger` is what limits a batch.
+//!
+//! # Cost
+//! A poll looks at some hundred entries of the folder, or opens some files, or reads two batches of rows. An
+//! epoch costs what changed in it: files that were read are not looked up again, only met in the listing.
 
 mod clean;
 mod discovery;
@@ -31,7 +36,8 @@ use discovery::Discovery;
 use lotic_operators::table::TableBatch;
 use lotic_operators::{Epoch, Instance, Restore, Snapshot};
 use seen::Seen;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +53,10 @@ impl StreamTable for StreamFiles {
     fn source(&self, projection: Option<&[usize]>) -> Result<Box<dyn SourceFactory<TableBatch>>> {
         let output = self.0.projected(projection)?;
         Ok(Box::new(Factory { table: Arc::clone(&self.0), output }))
+    }
+
+    fn reads(&self, folder: &Path) -> bool {
+        self.0.settings.reads(folder)
     }
 }
 
@@ -98,6 +108,8 @@ struct Reading {
     ahead: Option<RecordBatch>,
     /// Rows returned.
     at: u64,
+    /// Rows that were returned before a restart and are still to be passed over.
+    skip: u64,
 }
 
 /// What comes next.
@@ -198,25 +210,30 @@ impl FilesSource {
     /// Opens a file, behind the rows that were returned of it.
     fn open(&mut self, file: FoundFile) -> Result<()> {
         let at = self.begun.remove(&file.relative).unwrap_or(0);
-        let Some(mut rows) = FileRows::open(&self.table, &self.output, &file)? else {
-            self.done(&file);
-            return Ok(());
-        };
-        let mut left = at;
-        while left > 0 {
-            let rows_max = usize::try_from(left).unwrap_or(usize::MAX).min(TABLE_BATCH_ROWS);
-            let Some(skipped) = rows.next(rows_max)? else {
-                return Err(ConnectorError::user(format!(
-                    "{at} rows of `{}` were read before the restart, now it has {}: it was changed; restore \
-                     it, or start from a new checkpoint location",
-                    file.path.display(),
-                    at - left
-                )));
-            };
-            left -= skipped.num_rows() as u64;
+        match FileRows::open(&self.table, &self.output, &file)? {
+            Some(rows) => self.reading = Some(Reading { file, rows, ahead: None, at, skip: at }),
+            None => self.done(&file),
         }
-        self.reading = Some(Reading { file, rows, ahead: None, at });
         Ok(())
+    }
+
+    /// Passes over some rows that were returned before a restart. Whether there were any.
+    fn skip(&mut self) -> Result<bool> {
+        let Some(Reading { file, rows, at, skip, .. }) = &mut self.reading else { return Ok(false) };
+        if *skip == 0 {
+            return Ok(false);
+        }
+        let rows_max = usize::try_from(*skip).unwrap_or(usize::MAX).min(TABLE_BATCH_ROWS);
+        let Some(skipped) = rows.next(rows_max)? else {
+            return Err(ConnectorError::user(format!(
+                "{at} rows of `{}` were read before the restart, now it has {}: it was changed; restore it, or \
+                 start from a new checkpoint location",
+                file.path.display(),
+                *at - *skip
+            )));
+        };
+        *skip -= skipped.num_rows() as u64;
+        Ok(true)
     }
 
     /// The next file without a plan.
@@ -254,13 +271,13 @@ impl FilesSource {
             planned.extend(self.look_up(relative.0)?);
         }
         planned.extend(self.discovery.take(|file| until.get(&file.relative).is_some()));
-        let taken = |name: &str| planned.iter().any(|file: &FoundFile| file.relative == name);
+        let taken: HashSet<&str> = planned.iter().map(|file: &FoundFile| file.relative.as_str()).collect();
         let mut again = Vec::new();
         let left = until.0.iter().filter(|(name, limit)| !name.starts_with('/') && **limit > 0);
         for (name, limit) in left {
             let begun = self.begun.get(name).is_some_and(|at| at >= limit);
             let read = self.seen.contains(self.discovery.name(name));
-            if !begun && !read && self.discovery.owns(name) && !taken(name) {
+            if !begun && !read && self.discovery.owns(name) && !taken.contains(name.as_str()) {
                 again.push(name.clone());
             }
         }
@@ -355,6 +372,9 @@ impl Source<TableBatch> for FilesSource {
 
     fn poll(&mut self, request: PollRequest<'_>) -> Result<Polled<TableBatch>> {
         for _ in 0..FILES_PER_POLL {
+            if self.skip()? {
+                continue;
+            }
             if let Some(rows) = self.read(&request)? {
                 return Ok(Polled::Batch(TableBatch::from(rows)));
             }

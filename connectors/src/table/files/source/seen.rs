@@ -77,8 +77,11 @@ impl Seen {
     /// Forgets files that are too old, but nothing newer than a file that is still to be read.
     fn forget<'a>(&mut self, unread: impl Iterator<Item = &'a FoundFile>) {
         let Some(age_max_us) = self.age_max_us.filter(|_| self.newest_us > i64::MIN) else { return };
-        let limit =
-            unread.map(|file| file.modified_us).fold(self.newest_us.saturating_sub(age_max_us), i64::min);
+        let limit = self.newest_us.saturating_sub(age_max_us);
+        if self.oldest_first.peek().is_none_or(|Reverse((oldest_us, _))| *oldest_us >= limit) {
+            return;
+        }
+        let limit = unread.map(|file| file.modified_us).fold(limit, i64::min);
         let mut any = false;
         while let Some(Reverse((modified_us, _))) = self.oldest_first.peek() {
             if *modified_us >= limit {
