@@ -87,13 +87,23 @@ fn visible(session: &Session, settings: &Settings) -> Result<Vec<String>, String
         rows.sort();
         return Ok(rows);
     };
-    let mut reader = session.read().format(format).schema(data::output_schema(format, *partitioned));
+    let mut reader = session.read().format(format);
+    match data::output_schema(format, *partitioned) {
+        Some(schema) => reader = reader.schema(schema),
+        None if !has_partitions(&folder) => return Ok(Vec::new()),
+        None => {}
+    }
     if matches!(format.as_str(), "csv" | "json") {
         // Half a record would be an error, not a row of nulls.
         reader = reader.option("mode", "FAILFAST");
     }
     let read = reader.load_path(&folder).and_then(|frame| data::lines_of(&frame, format, *partitioned));
     read.map_err(|error| format!("the output cannot be read: {error}"))
+}
+
+fn has_partitions(folder: &Path) -> bool {
+    let mut names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    names.any(|name| name.to_string_lossy().starts_with("shard="))
 }
 
 /// What `foreach_batch` wrote, by the number of the batch.
