@@ -129,7 +129,7 @@ fn one_query_at_a_time_writes_to_a_folder() {
         let people = session.read_stream().schema(SCHEMA).csv(&path).unwrap();
         // No epoch ends on its own: nothing is committed yet that would give the first query away.
         let writer = people.write_stream().format("csv").trigger(Trigger::continuous("1 hour"));
-        writer.option("checkpointLocation", &folder.path().join(checkpoint)).option("path", &out).start()
+        writer.option("checkpointLocation", folder.path().join(checkpoint)).option("path", &out).start()
     };
     let first = start("a").unwrap();
     let people = session.read().schema(SCHEMA).csv(&path).unwrap();

@@ -109,7 +109,7 @@ fn a_query_does_not_write_over_what_it_reads() {
     let stream = session.read_stream().schema("n BIGINT").parquet(&place).unwrap();
     let start = |path: &Path| {
         let writer = stream.write_stream().format("parquet").option("path", path);
-        writer.option("checkpointLocation", &folder.path().join("checkpoint")).start()
+        writer.option("checkpointLocation", folder.path().join("checkpoint")).start()
     };
     let refused = start(&place).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::User);

@@ -140,6 +140,10 @@ impl Campaign {
             _ => random.choose(&[Mode::Continuous, Mode::MicroBatch, Mode::Switching]),
         };
         settings.available_now = fed || random.below(5) == 0;
+        if settings.available_now {
+            // Another trigger would go on for ever.
+            settings.mode = Mode::MicroBatch;
+        }
         settings.parallelism = random.between(1, 3) as usize;
         settings.seed = random.next();
     }

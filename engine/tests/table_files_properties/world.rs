@@ -51,7 +51,7 @@ impl World {
             schema: data::schema(random, &formats),
             session: session.clone(),
             folders: Vec::new(),
-            dimension: Folder::new("d", *random.pick(&FORMATS), Path::new(""), random),
+            dimension: Folder::new("d", random.pick::<&str>(&FORMATS), Path::new(""), random),
             files_max: random.once_in(2).then(|| 1 + random.below(3)),
             name: format!("case{seed}"),
             root: tempfile::tempdir()?,
@@ -204,9 +204,9 @@ impl Run<'_> {
         let writer = self.frame.write_stream().format(self.format).output_mode(self.case.mode);
         let writer = match self.format {
             "memory" => writer.option("name", &self.name),
-            _ => writer.option("path", &self.place.join("out")),
+            _ => writer.option("path", self.place.join("out")),
         };
-        let writer = writer.option("checkpointLocation", &self.place.join("checkpoint"));
+        let writer = writer.option("checkpointLocation", self.place.join("checkpoint"));
         Ok(writer.trigger(trigger).start()?)
     }
 
@@ -239,7 +239,7 @@ impl Run<'_> {
             session.memory_tables()?.remove(&self.name);
             return Ok(rows);
         }
-        Ok(reader.load_path(&self.place.join("out"))?.collect()?)
+        Ok(reader.load_path(self.place.join("out"))?.collect()?)
     }
 }
 
