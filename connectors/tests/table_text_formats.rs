@@ -103,7 +103,7 @@ fn modes_keep_drop_or_refuse_malformed_records() {
     let (rows, bad) = read(&Csv, &columns, &[("mode", "dropMalformed")], text).unwrap();
     assert_eq!((rows, bad.len()), (vec!["Ana|∅|3".to_owned()], 1));
     let error = read(&Csv, &columns, &[("mode", "FAILFAST")], text).unwrap_err();
-    assert!(error.contains("in.data, line 2: column `idade`: `x` is no INT: `Bia,x`"), "{error}");
+    assert!(error.contains("in.data`, line 2: column `idade`: `x` is no INT: `Bia,x`"), "{error}");
 
     let text = "{\"nome\":\"Ana\",\"idade\":3}\n{\"nome\":\"Bia\",\"idade\":\"x\"}\n\n{\"nome\":\n[1]\n{} {}\n{\"idade\":4}";
     let (rows, bad) = read(&Json, &columns, &[], text).unwrap();
@@ -114,7 +114,7 @@ fn modes_keep_drop_or_refuse_malformed_records() {
     let (rows, _) = read(&Json, &columns, &[("mode", "DROPMALFORMED")], text).unwrap();
     assert_eq!(rows, ["Ana|∅|3", "∅|∅|4"]);
     let error = read(&Json, &columns, &[("mode", "FAILFAST")], text).unwrap_err();
-    assert!(error.contains("in.data, line 2: ") && error.contains("`{\"nome\":\"Bia\""), "{error}");
+    assert!(error.contains("in.data`, line 2: ") && error.contains("`{\"nome\":\"Bia\""), "{error}");
 }
 
 #[test]

@@ -175,5 +175,5 @@ fn a_residual_that_cannot_be_evaluated_is_named() {
     let error =
         lotic_operators::Operator::process(&mut join, &mut input, &mut lotic_operators::Output::default());
     let error = error.unwrap_err().to_string();
-    assert!(error.contains("v / 0") && error.to_lowercase().contains("divide by zero"), "{error}");
+    assert!(error.contains("v / 0") && error.contains("division by zero"), "{error}");
 }

@@ -60,8 +60,11 @@ pub fn is_secret(name: &str) -> bool {
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_ascii_lowercase();
     let likeness = |candidate: &str| {
+        if name.len() <= 2 {
+            return 0.0;
+        }
         // Of short names, two letters that changed places make too much of a difference for the one measure.
-        let slip = name.len() > 2 && strsim::osa_distance(&name, candidate) == 1;
+        let slip = strsim::osa_distance(&name, candidate) == 1;
         strsim::jaro_winkler(&name, candidate).max(if slip { 0.9 } else { 0.0 })
     };
     candidates

@@ -50,9 +50,9 @@ pub fn check_committed(
             if durable == Epoch::NONE {
                 return Err(Error::external(format!(
                     "sink `{sink}` already holds the output of epoch {committed}, but the checkpoint location \
-                     `{place}` is empty: the output belongs to another checkpoint location, or its checkpoint \
-                     was deleted; use that location, or restore it from a copy, or choose an empty output (or \
-                     set `accept_duplicates(true)` to write rows twice)"
+                     `{place}` holds no checkpoint: starting there would write rows twice; use the location that \
+                     the output belongs to, restore the checkpoint files from a copy, or choose an empty output \
+                     (or set `accept_duplicates(true)` to go on all the same)"
                 )));
             }
             return Err(Error::external(format!(

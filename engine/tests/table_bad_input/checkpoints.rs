@@ -47,7 +47,12 @@ fn an_output_folder_of_another_checkpoint_is_refused() {
     says(
         &error,
         error.kind(),
-        &["`1-sink-csv`", "epoch 1", &shown(place.path("checkpoint")), "another checkpoint location"],
+        &[
+            "`1-sink-csv`",
+            "epoch 1",
+            &shown(place.path("checkpoint")),
+            "the location that the output belongs to",
+        ],
     );
     assert_eq!(place.output(), ["ana,30"]);
     fs::remove_dir_all(place.path("checkpoint")).unwrap();
