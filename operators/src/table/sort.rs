@@ -18,7 +18,7 @@ const SLACK_ROWS: usize = 8192;
 /// instance. Rows that are equal in the order keep the order of their arrival.
 ///
 /// # Cost
-/// Holds the rows of an epoch in memory; with `fetch` about as many as are wanted and [`SLACK_ROWS`] more.
+/// Holds the rows of an epoch in memory; with `fetch` about as many as are wanted and a few thousand rows more.
 /// Nothing is kept beyond the epoch, so snapshots are empty.
 #[derive(Debug)]
 pub struct SortEpoch {
