@@ -8,7 +8,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
-const HIDDEN_EXTENSION: &str = "inprogress";
+/// What the names of files still to be committed end in.
+pub(crate) const HIDDEN_EXTENSION: &str = "inprogress";
 
 /// A folder and the sink that writes to it.
 #[derive(Debug, Clone)]
@@ -48,7 +49,8 @@ fn is_plain(extension: &str) -> bool {
     (1..=16).contains(&extension.len()) && extension.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-fn number(digits: &str, digits_min: usize) -> Option<u64> {
+/// A number in a file name: plain digits, at least so many.
+pub(crate) fn number(digits: &str, digits_min: usize) -> Option<u64> {
     let plain = digits.len() >= digits_min && digits.bytes().all(|byte| byte.is_ascii_digit());
     if plain { digits.parse().ok() } else { None }
 }

@@ -20,7 +20,7 @@
 //! ```
 
 mod commit;
-mod folder;
+pub(crate) mod folder;
 mod format;
 mod writer;
 

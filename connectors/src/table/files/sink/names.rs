@@ -5,10 +5,9 @@
 //! Until it is committed a file stands in the sink's folder as `.part-000000000007-003-0001-0.inprogress`; the
 //! last number tells attempts apart.
 
+use crate::file::folder::{HIDDEN_EXTENSION, number};
 use lotic_operators::Epoch;
 use std::path::{Component, Path};
-
-const HIDDEN_EXTENSION: &str = "inprogress";
 
 /// A file of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,11 +70,6 @@ fn is_plain(extension: &str) -> bool {
     let plain =
         |part: &str| (1..=16).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
     extension.split('.').count() <= 2 && extension.split('.').all(plain)
-}
-
-fn number(digits: &str, digits_min: usize) -> Option<u64> {
-    let plain = digits.len() >= digits_min && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if plain { digits.parse().ok() } else { None }
 }
 
 /// Whether a path within the sink's folder is that of a committed file: partition folders and a name of ours.
