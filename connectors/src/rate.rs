@@ -4,9 +4,10 @@ use crate::error::Result;
 use crate::limits::UNPACED_BATCH_ROWS;
 use crate::offsets::Offsets;
 use crate::partitions::Partitions;
-use crate::source::{PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits};
+use crate::source::{Latest, PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits};
 use lotic_operators::{Instance, Rows, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
 const NANOS: u128 = 1_000_000_000;
@@ -256,11 +257,11 @@ impl Source<Rows<RateRow>> for Generator {
         self.partitions.offsets()
     }
 
-    fn latest(&mut self, max_rows: u64) -> Result<Offsets> {
+    fn latest(&mut self, max_rows: u64, _waker: &Waker) -> Result<Latest> {
         self.bound(None, Instant::now());
         let unpaced = self.rate.rows_per_second == 0;
         let max_rows = if unpaced { max_rows.min(UNPACED_BATCH_ROWS) } else { max_rows };
-        Ok(self.partitions.plan(max_rows))
+        Ok(Latest::At(self.partitions.plan(max_rows)))
     }
 }
 

@@ -99,11 +99,12 @@ pub trait Committer: Send {
     /// If the outside cannot be asked.
     fn last_committed(&mut self) -> Result<Epoch>;
 
-    /// Makes visible what a handle stands for. Idempotent: a handle may come again after a crash.
+    /// Makes visible what the handles of an epoch stand for: those of all instances of the sink, at once.
+    /// Idempotent: the same handles may come again after a crash.
     ///
     /// # Errors
     /// If it cannot be done; it is tried again.
-    fn commit(&mut self, epoch: Epoch, handle: &[u8]) -> Result<()>;
+    fn commit(&mut self, epoch: Epoch, handles: &[&[u8]]) -> Result<()>;
 
     /// Drops all that was prepared and not committed. Called once during recovery, after the pending
     /// handles were committed, and before any sink is started.
@@ -124,11 +125,12 @@ pub trait SinkFactory<B: Batch>: Send {
     /// If the options are wrong.
     fn create(&self, instance: Instance) -> Result<Box<dyn Sink<B>>>;
 
-    /// The committer; `None` for a sink whose output is visible at once.
+    /// The committer; `None` for a sink whose output is visible at once. `writer` names this sink of this query:
+    /// the same after every restart, unlike that of any other.
     ///
     /// # Errors
     /// If the outside cannot be reached.
-    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
+    fn committer(&self, _writer: &str) -> Result<Option<Box<dyn Committer>>> {
         Ok(None)
     }
 }

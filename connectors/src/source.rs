@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::offsets::Offsets;
 use lotic_operators::{Batch, Epoch, Instance, Restore, Snapshot};
+use std::collections::BTreeMap;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -53,6 +54,28 @@ pub enum Polled<B> {
     AtEnd,
     /// The input has ended and all of it was returned. Further polls say the same, also at a planned end.
     Finished,
+}
+
+/// Figures of a source, by partition and name.
+pub type Figures = BTreeMap<String, BTreeMap<&'static str, f64>>;
+
+/// The end of what could be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Latest {
+    /// Up to these offsets.
+    At(Offsets),
+    /// Not known yet: to be asked again when the waker was woken, or after the given time, whichever is first.
+    Pending(Option<Duration>),
+}
+
+impl Latest {
+    /// The offsets, if they are known.
+    pub fn known(self) -> Option<Offsets> {
+        match self {
+            Latest::At(offsets) => Some(offsets),
+            Latest::Pending(_) => None,
+        }
+    }
 }
 
 /// One instance of a source: reads the partitions that fall to it.
@@ -106,9 +129,17 @@ pub trait Source<B: Batch>: Send {
     /// A partition may be planned up to `u64::MAX`: it is read to its end, wherever that is, and may leave the
     /// offsets then. Such a source counts what it has read to the end in another partition.
     ///
+    /// A source that has to ask outside, or to wait, says so and is asked again; like `poll` it does not block.
+    ///
     /// # Errors
     /// As for [`poll`](Source::poll).
-    fn latest(&mut self, max_rows: u64) -> Result<Offsets>;
+    fn latest(&mut self, max_rows: u64, waker: &Waker) -> Result<Latest>;
+
+    /// What an operator would want to know of each partition, such as how many rows are left to read: name and
+    /// value, for the progress of the query. Asked with each epoch, so it must be cheap.
+    fn figures(&self) -> Figures {
+        Figures::new()
+    }
 
     /// The epoch with these offsets is durable: a broker may be told. Must not block.
     fn committed(&mut self, _epoch: Epoch, _offsets: &Offsets) {}

@@ -33,7 +33,7 @@ fn lines_sink(folder: &Path) -> (FileSink<Lines>, Box<dyn Sink<Rows<String>>>) {
 }
 
 fn committer_of(factory: &FileSink<Lines>) -> Box<dyn Committer> {
-    SinkFactory::<Rows<String>>::committer(factory).unwrap().unwrap()
+    SinkFactory::<Rows<String>>::committer(factory, "query/sink").unwrap().unwrap()
 }
 
 fn text(rows: &[&str]) -> Vec<String> {
@@ -49,7 +49,7 @@ fn an_epoch_is_one_file_per_instance_that_appears_with_the_commit() {
     let folder = TempDir::new().unwrap();
     let factory = FileSink::json_lines(folder.path().join("not/there/yet"));
     let path = folder.path().join("not/there/yet");
-    let mut committer = SinkFactory::<Rows<Order>>::committer(&factory).unwrap().unwrap();
+    let mut committer = SinkFactory::<Rows<Order>>::committer(&factory, "query/sink").unwrap().unwrap();
     assert_eq!(committer.last_committed().unwrap(), Epoch::NONE);
     committer.abort_prepared().unwrap();
     let mut sink = factory.create(Instance { index: 3, parallelism: 4 }).unwrap();
@@ -60,7 +60,7 @@ fn an_epoch_is_one_file_per_instance_that_appears_with_the_commit() {
     let prepare = sink.pre_commit(Epoch(7)).unwrap().unwrap();
     let handle = prepare().unwrap();
     assert_eq!(names(&path), [".part-000000000007-003-0.inprogress"]);
-    committer.commit(Epoch(7), &handle).unwrap();
+    committer.commit(Epoch(7), &[&handle]).unwrap();
     assert_eq!(names(&path), ["part-000000000007-003.jsonl"]);
     let written = fs::read_to_string(path.join("part-000000000007-003.jsonl")).unwrap();
     assert_eq!(written, "{\"user\":\"ana\",\"note\":\"two\\nlines\"}\n{\"user\":\"bo\",\"note\":\"\"}\n");
@@ -83,7 +83,7 @@ fn epochs_in_flight_do_not_touch_each_other() {
     let first = first().unwrap();
     let third = marker(&mut sink, 3)().unwrap();
     for (epoch, handle) in [(1, first), (2, second), (3, third)] {
-        committer.commit(Epoch(epoch), &handle).unwrap();
+        committer.commit(Epoch(epoch), &[&handle]).unwrap();
         assert_eq!(committer.last_committed().unwrap(), Epoch(epoch));
     }
     let contents: Vec<String> = names(folder.path())
@@ -122,10 +122,10 @@ fn an_attempt_that_was_not_cleaned_up_does_not_mix_with_the_next() {
     write(&mut alive, text(&["alive"])).unwrap();
     let alive = marker(&mut alive, 1)().unwrap();
     assert_ne!(dead, alive);
-    committer_of(&factory).commit(Epoch(1), &alive).unwrap();
+    committer_of(&factory).commit(Epoch(1), &[&alive]).unwrap();
     let visible = fs::read_to_string(folder.path().join("part-000000000001-000.txt")).unwrap();
     assert_eq!(visible, "alive\n");
-    let error = committer_of(&factory).commit(Epoch(1), &dead).unwrap_err();
+    let error = committer_of(&factory).commit(Epoch(1), &[&dead]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::User);
     assert!(error.to_string().contains("another query writes to the same folder"), "{error}");
 }
@@ -147,7 +147,7 @@ fn a_handle_cannot_reach_beyond_the_folder() {
         ("", ""),
     ] {
         let handle = serde_json::json!({ "version": 1, "hidden": hidden, "visible": visible }).to_string();
-        let error = committer.commit(Epoch(1), handle.as_bytes()).unwrap_err();
+        let error = committer.commit(Epoch(1), &[handle.as_bytes()]).unwrap_err();
         assert!(error.to_string().contains("does not understand its handle for epoch 1"), "{error}");
     }
     for damaged in [
@@ -156,7 +156,7 @@ fn a_handle_cannot_reach_beyond_the_folder() {
         b"{}",
         br#"{"version":2,"hidden":".part-000000000001-000-0.inprogress","visible":"part-000000000001-000.txt"}"#,
     ] {
-        assert_eq!(committer.commit(Epoch(1), damaged).unwrap_err().kind(), ErrorKind::User);
+        assert_eq!(committer.commit(Epoch(1), &[damaged]).unwrap_err().kind(), ErrorKind::User);
     }
     assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
     assert!(names(&folder).is_empty());
@@ -169,7 +169,7 @@ fn a_prepared_file_that_is_gone_is_named() {
     write(&mut sink, text(&["a"])).unwrap();
     let handle = marker(&mut sink, 1)().unwrap();
     committer_of(&factory).abort_prepared().unwrap();
-    let error = committer_of(&factory).commit(Epoch(1), &handle).unwrap_err();
+    let error = committer_of(&factory).commit(Epoch(1), &[&handle]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::External);
     let message = error.to_string();
     assert!(message.contains("sink `results` cannot commit epoch 1"), "{message}");
@@ -182,7 +182,7 @@ fn a_folder_of_another_checkpoint_is_refused() {
     let (factory, mut sink) = lines_sink(folder.path());
     write(&mut sink, text(&["a"])).unwrap();
     let handle = marker(&mut sink, 5)().unwrap();
-    committer_of(&factory).commit(Epoch(5), &handle).unwrap();
+    committer_of(&factory).commit(Epoch(5), &[&handle]).unwrap();
     let start =
         |epoch| SinkFactory::<Rows<u64>>::create(&factory, Instance::ONLY).unwrap().start(Epoch(epoch));
     let error = start(5).unwrap_err();

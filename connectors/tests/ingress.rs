@@ -198,7 +198,7 @@ fn a_restarted_query_goes_on_with_what_is_queued() {
     let mut source = source_of(&factory);
     handle.push_all(0..6).unwrap();
     let checkpoint = source.offsets();
-    let plan = source.latest(4).unwrap();
+    let plan = source.latest(4, Waker::noop()).unwrap().known().unwrap();
     assert_eq!((checkpoint, &plan), (Offsets::single("0", 0), &Offsets::single("0", 4)));
     assert_eq!(take(&mut source, 3), 3);
     drop(source);

@@ -3,8 +3,8 @@
 
 use lotic_connectors::testing::{SinkWorld, check_sink, check_source};
 use lotic_connectors::{
-    Committer, Delivery, MemorySink, MemorySource, Offsets, PollRequest, Polled, Prepare, Result, Sink,
-    SinkFactory, SinkTraits, Source, SourceFactory, SourceTraits,
+    Committer, Delivery, Latest, MemorySink, MemorySource, Offsets, PollRequest, Polled, Prepare, Result,
+    Sink, SinkFactory, SinkTraits, Source, SourceFactory, SourceTraits,
 };
 use lotic_operators::{Epoch, Instance, Rows};
 use std::sync::{Arc, Mutex};
@@ -53,8 +53,8 @@ impl Source<Rows<u64>> for FaultyReader {
     fn offsets(&self) -> Offsets {
         self.0.offsets()
     }
-    fn latest(&mut self, max_rows: u64) -> Result<Offsets> {
-        self.0.latest(max_rows + u64::from(self.1 == Fault::PlansTooMuch && max_rows < 100))
+    fn latest(&mut self, max_rows: u64, waker: &Waker) -> Result<Latest> {
+        self.0.latest(max_rows + u64::from(self.1 == Fault::PlansTooMuch && max_rows < 100), waker)
     }
 }
 
@@ -117,8 +117,8 @@ impl SinkFactory<Rows<u64>> for Faulty {
     fn create(&self, instance: Instance) -> Result<Box<dyn Sink<Rows<u64>>>> {
         Ok(Box::new(FaultyWriter(self.results.create(instance)?, self.clone())))
     }
-    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
-        let committer = self.results.committer()?;
+    fn committer(&self, writer: &str) -> Result<Option<Box<dyn Committer>>> {
+        let committer = self.results.committer(writer)?;
         Ok(committer.map(|committer| Box::new(FaultyCommitter(committer, self.clone())) as _))
     }
 }
@@ -144,13 +144,15 @@ impl Committer for FaultyCommitter {
     fn last_committed(&mut self) -> Result<Epoch> {
         if self.1.fault == Fault::ForgetsItsCommits { Ok(Epoch::NONE) } else { self.0.last_committed() }
     }
-    fn commit(&mut self, epoch: Epoch, handle: &[u8]) -> Result<()> {
-        let mut handles = self.1.handles.lock().unwrap();
-        if self.1.fault == Fault::CommitsTwice && handles.iter().any(|known| known == handle) {
-            self.1.extra.lock().unwrap().push(0);
+    fn commit(&mut self, epoch: Epoch, handles: &[&[u8]]) -> Result<()> {
+        let mut committed = self.1.handles.lock().unwrap();
+        for handle in handles {
+            if self.1.fault == Fault::CommitsTwice && committed.iter().any(|known| known == handle) {
+                self.1.extra.lock().unwrap().push(0);
+            }
+            committed.push(handle.to_vec());
         }
-        handles.push(handle.to_vec());
-        self.0.commit(epoch, handle)
+        self.0.commit(epoch, handles)
     }
     fn abort_prepared(&mut self) -> Result<()> {
         if self.1.fault != Fault::KeepsWhatIsAborted {

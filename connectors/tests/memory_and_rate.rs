@@ -19,7 +19,7 @@ fn a_growing_input_wakes_its_source_and_ends_with_its_handle() {
     assert!(matches!(poll(&mut source, 9, &waker).unwrap(), Polled::Pending(None)));
     handle.add([1, 2, 3]);
     assert_eq!(bell.rings(), 1);
-    assert_eq!(source.latest(2).unwrap().to_string(), "0:1,1:1");
+    assert_eq!(source.latest(2, Waker::noop()).unwrap().known().unwrap().to_string(), "0:1,1:1");
     assert_eq!(read(&mut source, 3).unwrap(), [1, 2, 3]);
     assert!(matches!(poll(&mut source, 9, &waker).unwrap(), Polled::Pending(None)));
     drop(handle);
@@ -47,7 +47,7 @@ fn offsets_that_the_source_does_not_have_are_refused() {
 #[test]
 fn rows_in_memory_are_visible_with_their_epoch() {
     let results = MemorySink::<u64>::new();
-    let mut committer = results.committer().unwrap().unwrap();
+    let mut committer = results.committer("query/sink").unwrap().unwrap();
     let mut sink = sink_of(&results, 1);
     write(&mut sink, vec![1, 2]).unwrap();
     let first = sink.pre_commit(Epoch(1)).unwrap().unwrap();
@@ -56,16 +56,16 @@ fn rows_in_memory_are_visible_with_their_epoch() {
     assert!(sink.pre_commit(Epoch(3)).unwrap().is_none(), "an epoch without rows has nothing to commit");
     let handles = [first().unwrap(), second().unwrap()];
     assert!(results.committed().is_empty());
-    committer.commit(Epoch(1), &handles[0]).unwrap();
+    committer.commit(Epoch(1), &[&handles[0]]).unwrap();
     assert_eq!((results.committed(), results.last_committed()), (vec![1, 2], Epoch(1)));
-    committer.commit(Epoch(2), &handles[1]).unwrap();
+    committer.commit(Epoch(2), &[&handles[1]]).unwrap();
     let by_epoch = results.committed_by_epoch();
     assert_eq!(by_epoch.into_iter().collect::<Vec<_>>(), [(Epoch(1), vec![1, 2]), (Epoch(2), vec![3])]);
 
-    let mut elsewhere = MemorySink::<u64>::new().committer().unwrap().unwrap();
-    let error = elsewhere.commit(Epoch(2), &handles[1]).unwrap_err().to_string();
+    let mut elsewhere = MemorySink::<u64>::new().committer("query/sink").unwrap().unwrap();
+    let error = elsewhere.commit(Epoch(2), &[&handles[1]]).unwrap_err().to_string();
     assert!(error.contains("nothing to commit for epoch 2"), "{error}");
-    let error = elsewhere.commit(Epoch(2), b"\xff").unwrap_err().to_string();
+    let error = elsewhere.commit(Epoch(2), &[b"\xff"]).unwrap_err().to_string();
     assert!(error.contains("does not understand its handle"), "{error}");
 }
 
@@ -114,11 +114,20 @@ fn a_resumed_run_goes_on_at_the_offset_and_from_its_own_start() {
 #[test]
 fn a_micro_batch_of_the_rate_source_is_what_is_due() {
     let slow = RateSource::new(1).partitions(3);
-    assert_eq!(source_of(&slow).latest(u64::MAX).unwrap().to_string(), "0:1,1:0,2:0");
+    assert_eq!(
+        source_of(&slow).latest(u64::MAX, Waker::noop()).unwrap().known().unwrap().to_string(),
+        "0:1,1:0,2:0"
+    );
     let unpaced = RateSource::new(0).partitions(3);
-    assert_eq!(source_of(&unpaced).latest(7).unwrap().to_string(), "0:3,1:2,2:2");
+    assert_eq!(
+        source_of(&unpaced).latest(7, Waker::noop()).unwrap().known().unwrap().to_string(),
+        "0:3,1:2,2:2"
+    );
     let bounded = RateSource::new(0).partitions(3).limit(4);
-    assert_eq!(source_of(&bounded).latest(u64::MAX).unwrap().to_string(), "0:2,1:1,2:1");
-    let endless = source_of(&unpaced).latest(u64::MAX).unwrap();
+    assert_eq!(
+        source_of(&bounded).latest(u64::MAX, Waker::noop()).unwrap().known().unwrap().to_string(),
+        "0:2,1:1,2:1"
+    );
+    let endless = source_of(&unpaced).latest(u64::MAX, Waker::noop()).unwrap().known().unwrap();
     assert!(endless.0.values().sum::<u64>() < 10_000_000, "a batch without limit has one: {endless}");
 }

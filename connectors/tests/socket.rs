@@ -179,13 +179,17 @@ fn times_of_receipt_do_not_go_back() {
 fn a_micro_batch_reads_ahead_as_far_as_it_is_asked_and_in_bounds() {
     let (listener, port) = listen();
     let mut source = source_of(&SocketSource::new("127.0.0.1", port));
-    assert_eq!(source.latest(10).unwrap(), source.offsets(), "nothing is there");
+    assert_eq!(
+        source.latest(10, Waker::noop()).unwrap().known().unwrap(),
+        source.offsets(),
+        "nothing is there"
+    );
     let lines: String = (0..100_000).map(|line| format!("{line}\n")).collect();
     std::thread::scope(|scope| {
         scope.spawn(|| drop(greet(&listener, lines.as_bytes())));
         let mut rows: Vec<String> = Vec::new();
         loop {
-            let until = source.latest(30_000).unwrap();
+            let until = source.latest(30_000, Waker::noop()).unwrap().known().unwrap();
             let planned = until.get("0").unwrap() - rows.len() as u64;
             assert!(planned <= 30_000);
             loop {

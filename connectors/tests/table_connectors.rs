@@ -115,7 +115,7 @@ fn lines_come_with_the_time_at_which_they_were_received() {
     }
     assert_eq!(lines, ["um", "dois"]);
     let mut counting = table.source(Some(&[])).unwrap().create(Instance::ONLY).unwrap();
-    assert!(counting.latest(1).is_ok(), "no column need be asked for");
+    assert!(counting.latest(1, Waker::noop()).is_ok(), "no column need be asked for");
 }
 
 #[test]
@@ -209,23 +209,23 @@ fn a_memory_sink_adds_or_replaces_and_is_read_as_a_stream() {
     let adding = tables.create("added", schema(), 1).unwrap();
     let factory = adding.sink(OutputMode::Update);
     let (mut sink, mut committer) =
-        (factory.create(Instance::ONLY).unwrap(), factory.committer().unwrap().unwrap());
+        (factory.create(Instance::ONLY).unwrap(), factory.committer("query/sink").unwrap().unwrap());
     let mut reader = source_at(&adding, &Offsets::default());
     let handle = epoch_of(&mut sink, 1, &[numbers([1, 2])]);
     assert!(drain(&mut reader, None).is_empty(), "not before the commit");
-    committer.commit(Epoch(1), &handle).unwrap();
+    committer.commit(Epoch(1), &[&handle]).unwrap();
     assert_eq!(drain(&mut reader, None), [numbers([1, 2])]);
     let handle = epoch_of(&mut sink, 2, &[numbers([3])]);
-    committer.commit(Epoch(2), &handle).unwrap();
+    committer.commit(Epoch(2), &[&handle]).unwrap();
     assert_eq!((adding.rows(), adding.last_committed()), (numbers([1, 2, 3]), Epoch(2)));
 
     let replacing = MemoryTable::new("replaced", schema());
     let factory = replacing.sink(OutputMode::Complete);
     let (mut sink, mut committer) =
-        (factory.create(Instance::ONLY).unwrap(), factory.committer().unwrap().unwrap());
+        (factory.create(Instance::ONLY).unwrap(), factory.committer("query/sink").unwrap().unwrap());
     for (epoch, rows) in [(1, numbers([1])), (2, numbers([1, 2]))] {
         let handle = epoch_of(&mut sink, epoch, std::slice::from_ref(&rows));
-        committer.commit(Epoch(epoch), &handle).unwrap();
+        committer.commit(Epoch(epoch), &[&handle]).unwrap();
         assert_eq!(replacing.rows(), rows);
     }
     let mut reader = source_at(&replacing, &Offsets::default());
@@ -238,17 +238,17 @@ fn two_streams_cannot_write_to_one_table_in_memory_at_a_time() {
     let table = MemoryTable::new("t", schema());
     let first = table.sink(OutputMode::Append);
     let mut sink = first.create(Instance::ONLY).unwrap();
-    let mut committer = first.committer().unwrap().unwrap();
+    let mut committer = first.committer("query/sink").unwrap().unwrap();
     sink.start(Epoch(1)).unwrap();
     let handle = epoch_of(&mut sink, 1, &[numbers([1])]);
     let second = table.sink(OutputMode::Append);
     for refused in [
-        refusal(second.committer().unwrap().unwrap().abort_prepared()),
+        refusal(second.committer("query/sink").unwrap().unwrap().abort_prepared()),
         refusal(second.create(Instance::ONLY).unwrap().start(Epoch(1))),
     ] {
         assert!(refused.contains("another running query writes to table `t`"), "{refused}");
     }
-    committer.commit(Epoch(1), &handle).unwrap();
+    committer.commit(Epoch(1), &[&handle]).unwrap();
     assert_eq!(table.rows(), numbers([1]));
     drop((first, sink, committer));
     second.create(Instance::ONLY).unwrap().start(Epoch(2)).unwrap();
@@ -263,8 +263,8 @@ fn write_bounded(
     let mut sink = factory.create(Instance::ONLY)?;
     sink.start(Epoch(1))?;
     let handle = epoch_of(&mut sink, 1, &[rows]);
-    if let Some(mut committer) = factory.committer()? {
-        committer.commit(Epoch(1), &handle)?;
+    if let Some(mut committer) = factory.committer("query/sink")? {
+        committer.commit(Epoch(1), &[&handle])?;
     }
     Ok(())
 }
@@ -321,7 +321,7 @@ fn a_batch_function_sees_the_same_number_and_rows_after_a_crash() {
     };
     let mut from = Offsets::default();
     for epoch in [1, 2] {
-        let until = source_at(&table, &from).latest(7).unwrap();
+        let until = source_at(&table, &from).latest(7, Waker::noop()).unwrap().known().unwrap();
         let reached = run(epoch, &from, &until);
         plans.push((epoch, from, until));
         from = reached;

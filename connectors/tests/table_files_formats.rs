@@ -37,7 +37,7 @@ fn write(format: &dyn TableFormat, folder: &Path) {
     };
     let factory = format.sink(&request).unwrap();
     let (mut sink, mut committer) =
-        (factory.create(Instance::ONLY).unwrap(), factory.committer().unwrap().unwrap());
+        (factory.create(Instance::ONLY).unwrap(), factory.committer("query/sink").unwrap().unwrap());
     sink.start(Epoch(1)).unwrap();
     for epoch in 1..=3 {
         let numbers: Int64Array = (0..100).map(|row| epoch * 100 + row).collect();
@@ -45,7 +45,7 @@ fn write(format: &dyn TableFormat, folder: &Path) {
         let rows = RecordBatch::try_new(schema(), vec![Arc::new(numbers), Arc::new(names)]).unwrap();
         sink.write(&mut TableBatch::from(rows), Waker::noop()).unwrap();
         let prepare = sink.pre_commit(Epoch(epoch as u64)).unwrap().unwrap();
-        committer.commit(Epoch(epoch as u64), &prepare().unwrap()).unwrap();
+        committer.commit(Epoch(epoch as u64), &[&prepare().unwrap()]).unwrap();
     }
 }
 
@@ -77,7 +77,13 @@ fn what_a_sink_writes_is_read_back_as_a_table_and_as_a_stream() {
         let factory = format.stream(&request).unwrap().source(Some(&[1, 0])).unwrap();
         let mut source = factory.create(Instance::ONLY).unwrap();
         source.start(&Offsets::default()).unwrap();
-        let until = source.latest(u64::MAX).unwrap();
+        // Files written just now have to settle first.
+        let until = loop {
+            if let Some(until) = source.latest(u64::MAX, Waker::noop()).unwrap().known() {
+                break until;
+            }
+            std::thread::yield_now();
+        };
         let mut lines = Vec::new();
         loop {
             let request = PollRequest { max_rows: 7, until: Some(&until), waker: Waker::noop() };
@@ -138,9 +144,9 @@ fn save(
         }
         handles.extend(sink.pre_commit(Epoch(1)).unwrap().map(|prepare| prepare().unwrap()));
     }
-    let mut committer = factory.committer().unwrap().unwrap();
+    let mut committer = factory.committer("query/sink").unwrap().unwrap();
     for handle in handles.iter().chain(&handles) {
-        committer.commit(Epoch(1), handle).unwrap();
+        committer.commit(Epoch(1), &[handle]).unwrap();
     }
 }
 

@@ -46,13 +46,13 @@ fn rows(values: &[(i64, Option<&str>)]) -> TableBatch {
 /// Writes each list of rows as an epoch and commits it.
 fn write_epochs(factory: &Factory, epochs: &[&[(i64, Option<&str>)]]) {
     let mut sink = factory.create(Instance::ONLY).unwrap();
-    let mut committer = factory.committer().unwrap().unwrap();
+    let mut committer = factory.committer("query/sink").unwrap().unwrap();
     sink.start(Epoch(1)).unwrap();
     for (at, values) in epochs.iter().enumerate() {
         let epoch = Epoch(at as u64 + 1);
         sink.write(&mut rows(values), Waker::noop()).unwrap();
         if let Some(prepare) = sink.pre_commit(epoch).unwrap() {
-            committer.commit(epoch, &prepare().unwrap()).unwrap();
+            committer.commit(epoch, &[&prepare().unwrap()]).unwrap();
         }
     }
 }
@@ -84,8 +84,8 @@ impl SinkFactory<Rows<u64>> for NumbersFactory {
     fn create(&self, instance: Instance) -> Result<Box<dyn Sink<Rows<u64>>>> {
         Ok(Box::new(NumbersSink(self.0.create(instance)?)))
     }
-    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
-        self.0.committer()
+    fn committer(&self, writer: &str) -> Result<Option<Box<dyn Committer>>> {
+        self.0.committer(writer)
     }
 }
 
@@ -141,15 +141,15 @@ fn an_epoch_is_one_file_per_instance_and_folder_that_appears_with_the_commit() {
     let factory = factory(&request(&folder, &["name"], &[])).unwrap();
     assert!(!folder.exists(), "nothing is touched before the start");
     let mut sink = factory.create(Instance { index: 2, parallelism: 3 }).unwrap();
-    let mut committer = factory.committer().unwrap().unwrap();
+    let mut committer = factory.committer("query/sink").unwrap().unwrap();
     committer.abort_prepared().unwrap();
     sink.start(Epoch(7)).unwrap();
     assert!(sink.pre_commit(Epoch(7)).unwrap().is_none(), "an epoch without rows leaves no file");
     sink.write(&mut rows(&[(1, Some("a")), (2, None), (3, Some("a"))]), Waker::noop()).unwrap();
     let handle = sink.pre_commit(Epoch(8)).unwrap().unwrap()().unwrap();
     assert!(tree(&folder).iter().all(|name| name.starts_with(".part-") && name.ends_with(".inprogress")));
-    committer.commit(Epoch(8), &handle).unwrap();
-    committer.commit(Epoch(8), &handle).unwrap();
+    committer.commit(Epoch(8), &[&handle]).unwrap();
+    committer.commit(Epoch(8), &[&handle]).unwrap();
     let names = [
         "name=__HIVE_DEFAULT_PARTITION__/part-000000000008-002-0001.bars",
         "name=a/part-000000000008-002-0000.bars",
@@ -258,9 +258,9 @@ fn save_modes_do_what_they_say() {
     sink.write(&mut rows(&[(5, Some("new"))]), Waker::noop()).unwrap();
     let handle = sink.pre_commit(Epoch(1)).unwrap().unwrap()().unwrap();
     assert_eq!(read_back(folder.path()).len(), 4, "old files stay until the new ones are committed");
-    let mut committer = overwrite.committer().unwrap().unwrap();
-    committer.commit(Epoch(1), &handle).unwrap();
-    committer.commit(Epoch(1), &handle).unwrap();
+    let mut committer = overwrite.committer("query/sink").unwrap().unwrap();
+    committer.commit(Epoch(1), &[&handle]).unwrap();
+    committer.commit(Epoch(1), &[&handle]).unwrap();
     assert_eq!(read_back(folder.path()), ["5|new"]);
     assert!(!folder.path().join("name=old").exists() && folder.path().join("_notes").exists());
     assert!(folder.path().join("plain/file.bars").exists(), "what a read of the folder does not find stays");
@@ -300,7 +300,7 @@ fn what_cannot_be_written_is_refused_before_anything_is_touched() {
 fn a_handle_cannot_reach_beyond_the_folder() {
     let outside = TempDir::new().unwrap();
     let factory = factory(&request(&outside.path().join("out"), &[], &[])).unwrap();
-    let mut committer = factory.committer().unwrap().unwrap();
+    let mut committer = factory.committer("query/sink").unwrap().unwrap();
     let (hidden, visible) = (".part-000000000001-000-0000-0.inprogress", "part-000000000001-000-0000.bars");
     fs::write(outside.path().join(hidden), "secret").unwrap();
     for (hidden, visible) in [
@@ -311,11 +311,11 @@ fn a_handle_cannot_reach_beyond_the_folder() {
         (hidden.to_owned(), ".bashrc".to_owned()),
     ] {
         let handle = format!(r#"{{"version":1,"files":[["{hidden}","{visible}"]]}}"#);
-        let error = committer.commit(Epoch(1), handle.as_bytes()).unwrap_err();
+        let error = committer.commit(Epoch(1), &[handle.as_bytes()]).unwrap_err();
         assert!(error.to_string().contains("does not understand its handle for epoch 1"), "{error}");
     }
     for damaged in [&b""[..], b"\x00", b"{}", br#"{"version":2,"files":[]}"#] {
-        assert_eq!(committer.commit(Epoch(1), damaged).unwrap_err().kind(), ErrorKind::User);
+        assert_eq!(committer.commit(Epoch(1), &[damaged]).unwrap_err().kind(), ErrorKind::User);
     }
 }
 
@@ -334,7 +334,7 @@ fn recovery_deletes_what_was_prepared_and_nothing_else() {
     sink.pre_commit(Epoch(1)).unwrap().unwrap()().unwrap();
     sink.write(&mut rows(&[(2, None)]), Waker::noop()).unwrap();
     assert_eq!(tree(folder.path()).len(), foreign.len() + 2);
-    factory.committer().unwrap().unwrap().abort_prepared().unwrap();
+    factory.committer("query/sink").unwrap().unwrap().abort_prepared().unwrap();
     assert_eq!(tree(folder.path()), foreign);
 }
 
@@ -363,7 +363,7 @@ fn two_queries_cannot_write_to_one_folder_at_a_time() {
     let folder = outside.path().join("out");
     let first = factory(&request(&folder, &[], &[])).unwrap();
     let mut sink = first.create(Instance::ONLY).unwrap();
-    let mut committer = first.committer().unwrap().unwrap();
+    let mut committer = first.committer("query/sink").unwrap().unwrap();
     sink.start(Epoch(1)).unwrap();
     sink.write(&mut rows(&[(1, None)]), Waker::noop()).unwrap();
     let handle = sink.pre_commit(Epoch(1)).unwrap().unwrap()().unwrap();
@@ -374,18 +374,18 @@ fn two_queries_cannot_write_to_one_folder_at_a_time() {
     for save_mode in [None, Some(SaveMode::Append), Some(SaveMode::Overwrite)] {
         let second = factory(&WriteRequest { save_mode, ..request(&link, &[], &[]) }).unwrap();
         let refusals = [
-            second.committer().unwrap().unwrap().abort_prepared().unwrap_err(),
+            second.committer("query/sink").unwrap().unwrap().abort_prepared().unwrap_err(),
             second.create(Instance::ONLY).unwrap().start(Epoch(1)).unwrap_err(),
         ];
         for error in refusals.map(|error| error.to_string()) {
             assert!(error.contains("another running query writes to this folder"), "{error}");
         }
     }
-    committer.commit(Epoch(1), &handle).unwrap();
+    committer.commit(Epoch(1), &[&handle]).unwrap();
     assert_eq!(read_back(&folder), ["1|null"]);
     // Once the first has ended, the folder is free.
     drop((sink, committer, first));
     let next = factory(&request(&folder, &[], &[])).unwrap();
-    next.committer().unwrap().unwrap().abort_prepared().unwrap();
+    next.committer("query/sink").unwrap().unwrap().abort_prepared().unwrap();
     next.create(Instance::ONLY).unwrap().start(Epoch(2)).unwrap();
 }

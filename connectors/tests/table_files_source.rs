@@ -67,6 +67,16 @@ impl Checkpoint {
     }
 }
 
+/// Asks for the end of what could be read until it is known: until files written just now have settled.
+fn end_of(source: &mut dyn Source<TableBatch>, max_rows: u64) -> Offsets {
+    loop {
+        if let Some(end) = source.latest(max_rows, Waker::noop()).unwrap().known() {
+            return end;
+        }
+        std::thread::yield_now();
+    }
+}
+
 impl Run {
     fn start(factory: &dyn SourceFactory<TableBatch>, parallelism: usize, from: &Checkpoint) -> Result<Run> {
         let mut sources = Vec::new();
@@ -103,7 +113,7 @@ impl Run {
     fn plan(&mut self, max_rows: u64) -> Offsets {
         let mut ends = Offsets::default();
         for source in &mut self.sources {
-            ends.merge(source.latest(max_rows).unwrap());
+            ends.merge(end_of(source.as_mut(), max_rows));
         }
         ends
     }

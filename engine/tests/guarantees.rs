@@ -4,10 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use lotic::connectors::memory::{self, MemorySink, MemorySource, MemoryStream};
-use lotic::connectors::{
-    Offsets, PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits, egress, ingress,
-};
-use lotic::operators::{Instance, Rows};
+use lotic::connectors::{egress, ingress};
 use lotic::{Query, RestartPolicy, Session, StreamingQuery, Trigger};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -374,99 +371,6 @@ fn no_batch_is_larger_than_was_asked_for() {
         let sizes: Vec<usize> = sink.committed_by_epoch().values().map(Vec::len).collect();
         assert!(sizes.iter().all(|size| *size <= 400), "{sizes:?}");
         assert_eq!(sizes.iter().sum::<usize>(), 2500);
-    }
-}
-
-/// A source that blocks until a row is there, from a channel: replayable, since it keeps what it got.
-struct Waits {
-    rows: Arc<std::sync::Mutex<std::sync::mpsc::Receiver<u64>>>,
-}
-
-struct Waiting {
-    rows: Arc<std::sync::Mutex<std::sync::mpsc::Receiver<u64>>>,
-    next: u64,
-}
-
-impl SourceFactory<Rows<u64>> for Waits {
-    fn traits(&self) -> SourceTraits {
-        SourceTraits {
-            name: "waits".into(),
-            replayable: false,
-            polling: Polling::Blocking,
-            max_parallelism: 1,
-        }
-    }
-
-    fn create(&self, _: Instance) -> lotic::connectors::Result<Box<dyn Source<Rows<u64>>>> {
-        Ok(Box::new(Waiting { rows: Arc::clone(&self.rows), next: 0 }))
-    }
-}
-
-impl Source<Rows<u64>> for Waiting {
-    fn start(&mut self, from: &Offsets) -> lotic::connectors::Result<()> {
-        self.next = from.get("0").unwrap_or(0);
-        Ok(())
-    }
-
-    fn poll(&mut self, request: PollRequest<'_>) -> lotic::connectors::Result<Polled<Rows<u64>>> {
-        use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
-        let rows = self.rows.lock().unwrap();
-        match rows.recv_timeout(Duration::from_millis(20)) {
-            Ok(first) => {
-                let batch: Vec<u64> =
-                    std::iter::once(first).chain(rows.try_iter().take(request.max_rows - 1)).collect();
-                self.next += batch.len() as u64;
-                Ok(Polled::Batch(Rows::from(batch)))
-            }
-            Err(Timeout) => Ok(Polled::Pending(None)),
-            Err(Disconnected) => Ok(Polled::Finished),
-        }
-    }
-
-    fn offsets(&self) -> Offsets {
-        Offsets::single("0", self.next)
-    }
-
-    fn latest(&mut self, _: u64) -> lotic::connectors::Result<Offsets> {
-        Ok(self.offsets())
-    }
-}
-
-#[test]
-fn a_source_that_blocks_has_a_thread_of_its_own_and_holds_nobody_up() {
-    for trigger in BOTH {
-        let session = session(1);
-        let (put, rows) = std::sync::mpsc::channel();
-        let waits = Waits { rows: Arc::new(std::sync::Mutex::new(rows)) };
-        let (blocked, out) = session.source(waits).key_by(|n| n % 2).count().egress("out");
-        let blocked = blocked.start(trigger).unwrap();
-        // On the same worker another query flows while the source blocks.
-        let other = session.rows((0..1000u64).collect::<Vec<_>>()).for_each(|_| {}).start(trigger).unwrap();
-        ended(&other);
-        for n in 0..50u64 {
-            put.send(n).unwrap();
-            assert_eq!(out.recv_timeout(LIMIT).ok(), Some((n % 2, n / 2 + 1)), "{trigger}");
-        }
-        for n in 50..5000 {
-            put.send(n).unwrap();
-        }
-        drop(put);
-        let rest: Vec<(u64, u64)> = out.iter().collect();
-        assert!(rest.iter().copied().eq((50..5000).map(|n| (n % 2, n / 2 + 1))), "{trigger}");
-        ended(&blocked);
-    }
-}
-
-#[test]
-fn a_stop_does_not_wait_for_a_blocking_source_to_find_something() {
-    for trigger in BOTH {
-        let (put, rows) = std::sync::mpsc::channel::<u64>();
-        let waits = Waits { rows: Arc::new(std::sync::Mutex::new(rows)) };
-        let sink = MemorySink::new();
-        let query = session(1).source(waits).sink(sink.clone()).start(trigger).unwrap();
-        query.stop().unwrap();
-        assert!(sink.committed().is_empty());
-        drop(put);
     }
 }
 

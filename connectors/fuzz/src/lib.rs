@@ -255,8 +255,8 @@ pub fn commit_handles(bytes: &[u8]) -> usize {
     let request =
         WriteRequest { options, schema, partition_by, output_mode: OutputMode::Append, save_mode: None };
     let sink = FilesFormat::new(Csv).sink(&request).expect("a sink");
-    let mut committer = sink.committer().expect("a committer").expect("a committer");
-    if let Err(error) = committer.commit(Epoch(1), bytes) {
+    let mut committer = sink.committer("query/sink").expect("a committer").expect("a committer");
+    if let Err(error) = committer.commit(Epoch(1), &[bytes]) {
         assert_ne!(error.kind(), ErrorKind::Internal, "a bug: {error}");
     }
     let _ = committer.abort_prepared();

@@ -67,12 +67,9 @@ impl FileCommitter {
     }
 }
 
-impl Committer for FileCommitter {
-    fn last_committed(&mut self) -> Result<Epoch> {
-        self.folder.newest_epoch()
-    }
-
-    fn commit(&mut self, epoch: Epoch, handle: &[u8]) -> Result<()> {
+impl FileCommitter {
+    /// Makes visible what one instance prepared.
+    fn commit_part(&mut self, epoch: Epoch, handle: &[u8]) -> Result<()> {
         let sink = &self.folder.sink;
         let handle = Handle::decode(handle).map_err(|cause| {
             ConnectorError::user(format!(
@@ -101,6 +98,16 @@ impl Committer for FileCommitter {
             }
         }
         self.folder.sync()
+    }
+}
+
+impl Committer for FileCommitter {
+    fn last_committed(&mut self) -> Result<Epoch> {
+        self.folder.newest_epoch()
+    }
+
+    fn commit(&mut self, epoch: Epoch, handles: &[&[u8]]) -> Result<()> {
+        handles.iter().try_for_each(|handle| self.commit_part(epoch, handle))
     }
 
     fn abort_prepared(&mut self) -> Result<()> {

@@ -96,7 +96,7 @@ where
         Ok(Box::new(writer::Writer::new(self.folder.clone(), self.format.clone(), instance)))
     }
 
-    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
+    fn committer(&self, _writer: &str) -> Result<Option<Box<dyn Committer>>> {
         Ok(Some(Box::new(commit::FileCommitter::new(self.folder.clone()))))
     }
 }

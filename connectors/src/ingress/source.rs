@@ -3,11 +3,12 @@
 use super::queue::{CLOSED, EngineSide, PUSHING, SLEEPING, Shared};
 use crate::error::{ConnectorError, Result};
 use crate::offsets::Offsets;
-use crate::source::{PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits};
+use crate::source::{Latest, PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits};
 use lotic_operators::{Instance, Rows};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 
 const PARTITION: &str = "0";
 
@@ -123,8 +124,8 @@ impl<T: Send + 'static> Source<Rows<T>> for Taker<T> {
         Offsets::single(PARTITION, self.taken)
     }
 
-    fn latest(&mut self, max_rows: u64) -> Result<Offsets> {
+    fn latest(&mut self, max_rows: u64, _waker: &Waker) -> Result<Latest> {
         let ready = max_rows.min(self.shared.queue.len() as u64);
-        Ok(Offsets::single(PARTITION, self.taken + ready))
+        Ok(Latest::At(Offsets::single(PARTITION, self.taken + ready)))
     }
 }

@@ -120,7 +120,7 @@ impl<T: Send + 'static> SinkFactory<Rows<T>> for MemorySink<T> {
         Ok(Box::new(Writer { store, instance: instance.index, rows: Vec::new() }))
     }
 
-    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
+    fn committer(&self, _writer: &str) -> Result<Option<Box<dyn Committer>>> {
         Ok(Some(Box::new(self.clone())))
     }
 }
@@ -156,12 +156,9 @@ impl<T: Send + 'static> Sink<Rows<T>> for Writer<T> {
     }
 }
 
-impl<T: Send + 'static> Committer for MemorySink<T> {
-    fn last_committed(&mut self) -> Result<Epoch> {
-        Ok(MemorySink::last_committed(self))
-    }
-
-    fn commit(&mut self, epoch: Epoch, handle: &[u8]) -> Result<()> {
+impl<T: Send + 'static> MemorySink<T> {
+    /// Makes visible what one instance prepared.
+    fn commit_part(&mut self, epoch: Epoch, handle: &[u8]) -> Result<()> {
         let part: Part = serde_json::from_slice(handle).map_err(|error| {
             ConnectorError::user(format!(
                 "sink `{}` does not understand its handle for epoch {epoch} ({error}): the checkpoint was \
@@ -184,6 +181,16 @@ impl<T: Send + 'static> Committer for MemorySink<T> {
              location",
             self.name
         )))
+    }
+}
+
+impl<T: Send + 'static> Committer for MemorySink<T> {
+    fn last_committed(&mut self) -> Result<Epoch> {
+        Ok(MemorySink::last_committed(self))
+    }
+
+    fn commit(&mut self, epoch: Epoch, handles: &[&[u8]]) -> Result<()> {
+        handles.iter().try_for_each(|handle| self.commit_part(epoch, handle))
     }
 
     fn abort_prepared(&mut self) -> Result<()> {

@@ -3,11 +3,12 @@
 use crate::error::{ConnectorError, Result};
 use crate::offsets::Offsets;
 use crate::partitions::Partitions;
-use crate::source::{PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits};
+use crate::source::{Latest, PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits};
 use crate::waiters::{Ticket, Waiters};
 use lotic_operators::{Instance, Rows};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 struct Log<T> {
     /// Row `i` of the stream is row `i / n` of partition `i % n`.
@@ -217,10 +218,10 @@ impl<T: Clone + Send + 'static> Source<Rows<T>> for Reader<T> {
         self.partitions.offsets()
     }
 
-    fn latest(&mut self, max_rows: u64) -> Result<Offsets> {
+    fn latest(&mut self, max_rows: u64, _waker: &Waker) -> Result<Latest> {
         let log = self.shared.log();
         self.partitions.bound(None, |partition| log.end_of(partition));
-        Ok(self.partitions.plan(max_rows))
+        Ok(Latest::At(self.partitions.plan(max_rows)))
     }
 }
 

@@ -6,10 +6,11 @@ use super::{LineRow, Settings};
 use crate::error::{ConnectorError, Result};
 use crate::limits::{SOCKET_AHEAD_BYTES, SOCKET_READ_BYTES};
 use crate::offsets::Offsets;
-use crate::source::{PollRequest, Polled, Source};
+use crate::source::{Latest, PollRequest, Polled, Source};
 use lotic_operators::{Rows, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
 use std::time::{Duration, SystemTime};
 
 const PARTITION: &str = "0";
@@ -131,7 +132,7 @@ impl<R: LineRow> Source<Rows<R>> for LineSource {
         Offsets::single(PARTITION, self.taken)
     }
 
-    fn latest(&mut self, max_rows: u64) -> Result<Offsets> {
+    fn latest(&mut self, max_rows: u64, _waker: &Waker) -> Result<Latest> {
         let enough = usize::try_from(max_rows).unwrap_or(usize::MAX);
         while self.splitter.ready() < enough && self.splitter.ready_bytes() < SOCKET_AHEAD_BYTES {
             // Only an empty source may wait for data.
@@ -149,6 +150,6 @@ impl<R: LineRow> Source<Rows<R>> for LineSource {
             }
         }
         let ready = self.splitter.ready().min(enough) as u64;
-        Ok(Offsets::single(PARTITION, self.taken + ready))
+        Ok(Latest::At(Offsets::single(PARTITION, self.taken + ready)))
     }
 }

@@ -171,7 +171,7 @@ impl SinkFactory<TableBatch> for ForEachBatchTable {
         Ok(Box::new(Collecting { name: self.name.clone(), function, rows: Vec::new(), whole: false }))
     }
 
-    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
+    fn committer(&self, _writer: &str) -> Result<Option<Box<dyn Committer>>> {
         Ok(Some(Box::new(NothingToCommit)))
     }
 }
@@ -226,7 +226,7 @@ impl Committer for NothingToCommit {
         Ok(Epoch::NONE)
     }
 
-    fn commit(&mut self, _epoch: Epoch, _handle: &[u8]) -> Result<()> {
+    fn commit(&mut self, _epoch: Epoch, _handles: &[&[u8]]) -> Result<()> {
         Ok(())
     }
 

@@ -2,13 +2,14 @@
 
 use crate::error::Result;
 use crate::offsets::Offsets;
-use crate::source::{PollRequest, Polled, Source, SourceFactory, SourceTraits};
+use crate::source::{Figures, Latest, PollRequest, Polled, Source, SourceFactory, SourceTraits};
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use lotic_operators::table::TableBatch;
 use lotic_operators::{Epoch, Instance, Restore, Rows, Snapshot};
 use std::fmt;
 use std::sync::Arc;
+use std::task::Waker;
 
 /// Makes the columns of some rows, one for each row.
 pub(super) type Convert<T> = Arc<dyn Fn(&[T]) -> Result<RecordBatch, ArrowError> + Send + Sync>;
@@ -76,8 +77,12 @@ impl<T: Send + 'static> Source<TableBatch> for Converting<T> {
         self.source.snapshot()
     }
 
-    fn latest(&mut self, max_rows: u64) -> Result<Offsets> {
-        self.source.latest(max_rows)
+    fn latest(&mut self, max_rows: u64, waker: &Waker) -> Result<Latest> {
+        self.source.latest(max_rows, waker)
+    }
+
+    fn figures(&self) -> Figures {
+        self.source.figures()
     }
 
     fn committed(&mut self, epoch: Epoch, offsets: &Offsets) {

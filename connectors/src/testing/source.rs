@@ -2,7 +2,7 @@
 
 use super::{Alarm, PATIENCE};
 use crate::offsets::Offsets;
-use crate::source::{PollRequest, Polled, Source, SourceFactory};
+use crate::source::{Latest, PollRequest, Polled, Source, SourceFactory};
 use lotic_operators::{Instance, Rows};
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -90,6 +90,21 @@ impl<T: Send + 'static> Driver<T> {
         }
     }
 
+    /// Asks for the end of what could be read until it is known.
+    fn latest(&mut self, max_rows: u64) -> Offsets {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.source.latest(max_rows, &self.waker).expect("a batch is planned") {
+                Latest::At(offsets) => return offsets,
+                Latest::Pending(wait) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    assert!(left > Duration::ZERO, "the source does not say what there is to read");
+                    self.alarm.wait(wait.unwrap_or(left).min(left));
+                }
+            }
+        }
+    }
+
     fn rest(&mut self, max_rows: usize) -> Vec<T> {
         let mut rows = Vec::new();
         while let Polled::Batch(batch) = self.poll(max_rows, None) {
@@ -145,7 +160,7 @@ impl<M, P> Check<M, P> {
         loop {
             assert!(Instant::now() < deadline, "micro-batches stand still, at {}", driver.source.offsets());
             let before = driver.source.offsets();
-            let until = driver.source.latest(max_rows).expect("a batch is planned");
+            let until = driver.latest(max_rows);
             assert!(distance(&before, &until) <= max_rows, "at most {max_rows} rows from {before}: {until}");
             assert_eq!(driver.source.offsets(), before, "a plan reads nothing");
             let finished = loop {

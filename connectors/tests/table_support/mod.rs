@@ -5,8 +5,8 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use lotic_connectors::table::{Options, OutputMode, ReadRequest, SaveMode, StreamTable, WriteRequest};
 use lotic_connectors::{
-    Committer, ModeWatch, Offsets, PollRequest, Polled, Prepare, Result, Sink, SinkFactory, SinkTraits,
-    Source, SourceFactory, SourceTraits,
+    Committer, Latest, ModeWatch, Offsets, PollRequest, Polled, Prepare, Result, Sink, SinkFactory,
+    SinkTraits, Source, SourceFactory, SourceTraits,
 };
 use lotic_operators::table::TableBatch;
 use lotic_operators::{Batch, Epoch, Instance, Rows};
@@ -98,8 +98,8 @@ impl<K: Send + 'static> Source<Rows<K>> for LastColumnSource<K> {
         self.source.offsets()
     }
 
-    fn latest(&mut self, max_rows: u64) -> Result<Offsets> {
-        self.source.latest(max_rows)
+    fn latest(&mut self, max_rows: u64, waker: &Waker) -> Result<Latest> {
+        self.source.latest(max_rows, waker)
     }
 }
 
@@ -115,8 +115,8 @@ impl SinkFactory<Rows<u64>> for OfNumbers {
         Ok(Box::new(NumbersSink(self.0.create(instance)?)))
     }
 
-    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
-        self.0.committer()
+    fn committer(&self, writer: &str) -> Result<Option<Box<dyn Committer>>> {
+        self.0.committer(writer)
     }
 }
 

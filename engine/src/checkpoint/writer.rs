@@ -265,8 +265,8 @@ impl Work {
     }
 
     fn commit(&mut self, epoch: Epoch) {
-        for handle in self.assembler.uncommitted(epoch) {
-            if let Err(error) = commit(&mut self.committers, handle) {
+        for together in by_epoch(self.assembler.uncommitted(epoch)) {
+            if let Err(error) = commit(&mut self.committers, &together) {
                 (self.tell)(Written::Failed { epoch, error });
                 return;
             }
@@ -321,25 +321,42 @@ fn encode(operator: OperatorSnapshot) -> Result<InstanceDelta> {
     })
 }
 
-/// Commits one handle, trying a few times.
-pub(crate) fn commit(committers: &mut BTreeMap<String, Box<dyn Committer>>, handle: &Handle) -> Result<()> {
-    let Some(committer) = committers.get_mut(&handle.sink) else {
-        return Err(Error::internal(format!("sink `{}` prepared output and has no committer", handle.sink)));
+/// What the instances of one sink prepared in one epoch.
+pub(crate) struct Together<'a> {
+    sink: &'a str,
+    epoch: Epoch,
+    handles: Vec<&'a [u8]>,
+}
+
+/// Handles that are to be committed together, oldest epoch first.
+pub(crate) fn by_epoch<'a>(handles: impl IntoIterator<Item = &'a Handle>) -> Vec<Together<'a>> {
+    let mut groups: BTreeMap<(Epoch, &str), Vec<&[u8]>> = BTreeMap::new();
+    for handle in handles {
+        groups.entry((handle.epoch, &handle.sink)).or_default().push(&handle.bytes);
+    }
+    let together = |((epoch, sink), handles)| Together { sink, epoch, handles };
+    groups.into_iter().map(together).collect()
+}
+
+/// Commits the handles of one epoch of a sink, trying a few times.
+pub(crate) fn commit(
+    committers: &mut BTreeMap<String, Box<dyn Committer>>,
+    together: &Together<'_>,
+) -> Result<()> {
+    let Together { sink, epoch, handles } = together;
+    let Some(committer) = committers.get_mut(*sink) else {
+        return Err(Error::internal(format!("sink `{sink}` prepared output and has no committer")));
     };
     let mut attempt = 1;
     loop {
-        let said = |error: Error| error.at_operator(&handle.sink).at_epoch(handle.epoch);
-        match Error::catch(|| Ok(committer.commit(handle.epoch, &handle.bytes))).map_err(said)? {
+        let said = |error: Error| error.at_operator(sink).at_epoch(*epoch);
+        match Error::catch(|| Ok(committer.commit(*epoch, handles))).map_err(said)? {
             Ok(()) => return Ok(()),
             Err(error) if attempt >= COMMIT_ATTEMPTS => {
                 return Err(said(Error::from(error)));
             }
             Err(error) => {
-                tracing::warn!(
-                    "commit of epoch {} in sink `{}`: {error}; trying again",
-                    handle.epoch,
-                    handle.sink
-                );
+                tracing::warn!("commit of epoch {epoch} in sink `{sink}`: {error}; trying again");
                 if let Some(delay) = error.retry_after() {
                     std::thread::sleep(delay);
                 }

@@ -44,7 +44,7 @@ pub(crate) trait NodeBuilder: Send {
     fn build(&mut self, node: NodeId, instance: Instance, context: &mut BuildContext<'_>) -> Result<()>;
 
     /// The committer of a sink.
-    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
+    fn committer(&self, _writer: &str) -> Result<Option<Box<dyn Committer>>> {
         Ok(None)
     }
 

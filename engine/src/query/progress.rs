@@ -3,6 +3,7 @@
 use super::trigger::Mode;
 use crate::runtime::metrics::ActorMetrics;
 use hdrhistogram::Histogram;
+use lotic_connectors::Figures;
 use lotic_operators::{Epoch, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -67,6 +68,9 @@ pub struct SourceProgress {
     pub name: String,
     /// Next row by partition.
     pub offsets: BTreeMap<String, u64>,
+    /// What the source says of each partition, by name: of Kafka how far it is behind, what was fetched ahead,
+    /// what was committed.
+    pub figures: Figures,
 }
 
 /// What a query has done since the report before, ending with an epoch.

@@ -1,6 +1,6 @@
 //! A run of a query while it is active: what the query's actor knows of its actors and epochs.
 
-use super::control::Command;
+use super::control::{Command, SourceAt};
 use super::run::RunSpec;
 use crate::checkpoint::ActorId;
 use crate::checkpoint::coordinator::Coordinator;
@@ -40,7 +40,7 @@ pub(super) struct Active {
     pub(super) replay: Option<Plan>,
     pub(super) actors: BTreeMap<ActorId, ActorInfo>,
     pub(super) controls: BTreeMap<ActorId, Recipient<Command>>,
-    pub(super) offsets: BTreeMap<Epoch, BTreeMap<ActorId, Offsets>>,
+    pub(super) offsets: BTreeMap<Epoch, BTreeMap<ActorId, SourceAt>>,
     pub(super) modes: BTreeMap<Epoch, Mode>,
     pub(super) figures: BTreeMap<Epoch, EpochFigures>,
     pub(super) reporter: Reporter,
@@ -51,13 +51,13 @@ pub(super) struct Active {
 }
 
 impl Waiter {
-    pub(super) fn reached(&self, offsets: &BTreeMap<ActorId, Offsets>) -> bool {
+    pub(super) fn reached(&self, offsets: &BTreeMap<ActorId, SourceAt>) -> bool {
         !self.targets.is_empty()
             && self.targets.iter().all(|(source, target)| {
                 let Some(at) = offsets.get(source) else { return false };
                 // A partition to be read to its end is counted by another one when it is done.
                 let mut counted = target.0.iter().filter(|(_, row)| **row != u64::MAX);
-                counted.all(|(partition, row)| at.get(partition).is_some_and(|at| at >= *row))
+                counted.all(|(partition, row)| at.offsets.get(partition).is_some_and(|at| at >= *row))
             })
     }
 }
@@ -121,7 +121,11 @@ impl Active {
     ) -> crate::QueryProgress {
         let sources = self.offsets.get(&epoch).into_iter().flatten();
         let sources = sources
-            .map(|(actor, offsets)| SourceProgress { name: self.name(*actor), offsets: offsets.0.clone() })
+            .map(|(actor, at)| SourceProgress {
+                name: self.name(*actor),
+                offsets: at.offsets.0.clone(),
+                figures: at.figures.clone(),
+            })
             .collect();
         let head = ReportHead {
             id: shared.id(),

@@ -4,7 +4,7 @@ use super::threads;
 use crate::error::Error;
 use atomic_waker::AtomicWaker;
 use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
-use lotic_connectors::{ConnectorError, Offsets, PollRequest, Polled, Result, Source};
+use lotic_connectors::{ConnectorError, Latest, Offsets, PollRequest, Polled, Result, Source};
 use lotic_operators::{Batch, Epoch};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -124,7 +124,7 @@ impl<B: Batch> Source<B> for Blocking<B> {
     }
 
     /// The end of the last batch that has arrived whole; batches are not split.
-    fn latest(&mut self, rows_max: u64) -> Result<Offsets> {
+    fn latest(&mut self, rows_max: u64, _waker: &Waker) -> Result<Latest> {
         self.look()?;
         let (mut end, mut rows) = (self.position.clone(), 0u64);
         for found in &self.ahead {
@@ -135,7 +135,7 @@ impl<B: Batch> Source<B> for Blocking<B> {
             }
             end.clone_from(after);
         }
-        Ok(end)
+        Ok(Latest::At(end))
     }
 
     fn committed(&mut self, _epoch: Epoch, _offsets: &Offsets) {}

@@ -325,8 +325,8 @@ impl<B: Batch> NodeBuilder for SinkNode<B> {
         context.place::<B>(&node, instance, Box::new(stage), true)
     }
 
-    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
-        Ok(self.factory.committer()?)
+    fn committer(&self, writer: &str) -> Result<Option<Box<dyn Committer>>> {
+        Ok(self.factory.committer(writer)?)
     }
 
     fn outgoing(&self) -> usize {

@@ -5,7 +5,7 @@ use crate::checkpoint::coordinator::Event;
 use crate::checkpoint::writer::Written;
 use crate::error::Error;
 use actix::{Message, Recipient};
-use lotic_connectors::Offsets;
+use lotic_connectors::{Figures, Offsets};
 use lotic_operators::{Epoch, Marker};
 
 /// From the coordinator to an actor.
@@ -46,7 +46,7 @@ pub(crate) enum What {
     /// Something for the state machine.
     Event(Event),
     /// Where a source stood at an epoch's marker.
-    Offsets { actor: ActorId, epoch: Epoch, offsets: Offsets },
+    Offsets { actor: ActorId, epoch: Epoch, at: SourceAt },
     /// What a source has to read.
     Latest { actor: ActorId, ticket: u64, offsets: Offsets },
     /// From the checkpoint writer.
@@ -57,6 +57,12 @@ pub(crate) enum What {
     Stopped(ActorId),
     /// The checkpoint writer has ended; nothing of the run is left.
     TornDown,
+}
+
+/// Where a source stands, and what it says of itself.
+pub(crate) struct SourceAt {
+    pub(crate) offsets: Offsets,
+    pub(crate) figures: Figures,
 }
 
 /// The way to the coordinator.

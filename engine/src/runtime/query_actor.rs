@@ -374,9 +374,9 @@ impl Handler<Report> for QueryActor {
         match report.what {
             What::Started { actor, control } => self.started(actor, control, context),
             What::Event(event) => self.step(event, context),
-            What::Offsets { actor, epoch, offsets } => {
+            What::Offsets { actor, epoch, at } => {
                 if let Some(active) = &mut self.active {
-                    active.offsets.entry(epoch).or_default().insert(actor, offsets);
+                    active.offsets.entry(epoch).or_default().insert(actor, at);
                 }
             }
             What::Latest { actor, ticket, offsets } => self.latest(actor, ticket, offsets, context),

@@ -9,7 +9,7 @@ use crate::checkpoint::log::{Log, Recovered, recover};
 use crate::checkpoint::record::{Image, Plan, QueryIdentity};
 use crate::checkpoint::recover::{check_committed, check_identity};
 use crate::checkpoint::storage::{CheckpointStorage, MemoryStorage};
-use crate::checkpoint::writer::{Writer, commit};
+use crate::checkpoint::writer::{Writer, by_epoch, commit};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::kill_point;
@@ -74,10 +74,11 @@ impl RunSpec {
         })
     }
 
-    fn committers(&self) -> Result<Committers> {
+    fn committers(&self, query: &str) -> Result<Committers> {
         let mut committers = Committers::new();
         for planned in &self.plan.nodes {
-            let committer = self.nodes[&planned.id].builder.committer();
+            let writer = format!("{query}/{}", planned.uid);
+            let committer = self.nodes[&planned.id].builder.committer(&writer);
             if let Some(committer) = committer.map_err(|error| error.at_operator(&planned.uid))? {
                 committers.insert(planned.uid.clone(), committer);
             }
@@ -92,7 +93,7 @@ impl RunSpec {
         let recovered = storage.as_mut().map(|storage| recover(storage.as_mut())).transpose()?.flatten();
         let place = storage.as_ref().map_or_else(|| "nowhere".to_owned(), |storage| storage.place());
         let identity = self.identity(recovered.as_ref(), &place)?;
-        let mut committers = self.committers()?;
+        let mut committers = self.committers(&identity.id)?;
         let next = self.check_sinks(recovered.as_ref(), &place, &mut committers, storage.is_some())?;
         // The log first makes sure that what was read is durable: only then may it be committed.
         kill_point::reach("recovery-before-log");
@@ -182,8 +183,8 @@ impl RunSpec {
 /// Commits what the checkpoint says is to be committed, and drops what else was prepared.
 fn settle(recovered: Option<&Recovered>, committers: &mut Committers) -> Result<()> {
     kill_point::reach("recovery-before-commits");
-    for handle in recovered.iter().flat_map(|recovered| &recovered.image.handles) {
-        commit(committers, handle)?;
+    for together in recovered.iter().flat_map(|recovered| by_epoch(&recovered.image.handles)) {
+        commit(committers, &together)?;
         kill_point::reach("recovery-mid-commits");
     }
     kill_point::reach("recovery-before-abort");

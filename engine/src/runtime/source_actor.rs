@@ -1,6 +1,6 @@
 //! The actor of a source: polls it for what is ready, keeps the gate of micro-batches, sends markers.
 
-use super::control::{Command, Farewell, What};
+use super::control::{Command, Farewell, SourceAt, What};
 use super::core::{Core, Turn};
 use super::metrics::ActorMetrics;
 use super::stage::{Flow, Signal, Stage, StageSnapshot};
@@ -12,7 +12,7 @@ use crate::kill_point;
 use crate::limits::{ITEMS_PER_TURN, MAILBOX_MESSAGES};
 use actix::fut::ActorFuture;
 use actix::{Actor, ActorContext, AsyncContext, Context as ActorCtx, Handler};
-use lotic_connectors::{Offsets, PollRequest, Polled, Source};
+use lotic_connectors::{Latest, Offsets, PollRequest, Polled, Source};
 use lotic_operators::state::codec;
 use lotic_operators::{After, Batch, Epoch, Instance, Marker, Snapshot, TableSnapshot};
 use std::collections::{BTreeMap, VecDeque};
@@ -49,6 +49,8 @@ pub(crate) struct SourceActor<B: Batch> {
     current: Option<B>,
     completing: Option<(Marker, bool)>,
     ingest_ns: u64,
+    /// Who waits for an answer to what there is to read.
+    asked: Vec<u64>,
     /// How long the source said there would be nothing.
     pause: Option<Duration>,
     exhausted: bool,
@@ -80,6 +82,7 @@ impl<B: Batch> SourceActor<B> {
             current: None,
             completing: None,
             ingest_ns: 0,
+            asked: Vec::new(),
             pause: None,
             exhausted: false,
             ended: false,
@@ -88,7 +91,7 @@ impl<B: Batch> SourceActor<B> {
     }
 
     fn turn(&mut self, waker: &Waker) -> Result<Turn> {
-        let mut rows = 0;
+        let (mut rows, mut waits) = (0, false);
         self.pause = None;
         let mut now = self.core.clock.now();
         for done in 0..ITEMS_PER_TURN {
@@ -109,9 +112,12 @@ impl<B: Batch> SourceActor<B> {
             if self.ended {
                 return Ok(Turn::Over);
             }
-            if let Some(command) = self.core.commands.pop_front() {
-                self.obey(command, now, waker)?;
+            if !waits && let Some(command) = self.core.commands.pop_front() {
+                waits = !self.obey(command, now, waker)?;
                 continue;
+            }
+            if done == 0 || !waits {
+                self.answer(waker)?;
             }
             match self.poll_source(waker)? {
                 Some(batch) => {
@@ -148,7 +154,7 @@ impl<B: Batch> SourceActor<B> {
         let request = PollRequest { max_rows: B::ROWS_AT_ONCE, until, waker };
         match self.source.poll(request)? {
             Polled::Batch(batch) => return Ok(Some(batch)),
-            Polled::Pending(pause) => self.pause = pause,
+            Polled::Pending(pause) => self.pause(pause),
             Polled::AtEnd => self.reach_end(),
             Polled::Finished => {
                 self.exhausted = true;
@@ -168,44 +174,80 @@ impl<B: Batch> SourceActor<B> {
         }
     }
 
-    fn obey(&mut self, command: Command, now: Now, waker: &Waker) -> Result<()> {
+    /// Does what a command says. `false` if the source does not yet know what it takes: the command is the
+    /// next again.
+    fn obey(&mut self, command: Command, now: Now, waker: &Waker) -> Result<bool> {
         match command {
-            Command::Plan { epoch, unlimited } => self.plan(epoch, unlimited, waker),
-            Command::Begin { marker, until, gates_open } => {
+            Command::Plan { epoch, unlimited } => {
+                // Without a limit of ours the source still keeps to its own.
+                let rows_max = if unlimited { u64::MAX } else { self.batch_rows_max.unwrap_or(u64::MAX - 1) };
+                let Some(end) = self.latest(rows_max, waker)? else { return self.put_back(command) };
+                self.plan(epoch, end, waker)?;
+            }
+            Command::Begin { marker, ref until, gates_open } => {
+                let drains = until.is_none() && marker.after == After::Stop && self.drains;
+                let until = if drains {
+                    let Some(end) = self.latest(u64::MAX, waker)? else { return self.put_back(command) };
+                    Some(end)
+                } else {
+                    until.clone()
+                };
                 if marker.after == After::Finish {
                     let mut context = self.core.context(waker, now, now.ns);
                     let _ = self.stage.signal(Signal::Finish, &mut context)?;
                 }
-                let until = match until {
-                    None if marker.after == After::Stop && self.drains => Some(self.source.latest(u64::MAX)?),
-                    until => until,
-                };
                 self.begins.push_back(Begin { marker, until, gates_open });
-                Ok(())
             }
-            Command::OpenGates => {
-                self.gate_open = true;
-                Ok(())
-            }
+            Command::OpenGates => self.gate_open = true,
             Command::Cancel(epoch) => {
                 self.begins.retain(|begin| begin.marker.epoch != epoch);
                 let mut context = self.core.context(waker, now, now.ns);
                 let _ = self.stage.signal(Signal::Cancel(epoch), &mut context)?;
-                Ok(())
             }
-            Command::Latest { ticket } => {
-                let offsets = self.source.latest(u64::MAX)?;
-                self.core.tell.tell(What::Latest { actor: self.core.id, ticket, offsets });
-                Ok(())
+            Command::Latest { ticket } => self.asked.push(ticket),
+            Command::Run | Command::Stop | Command::Committed(_) => {}
+        }
+        Ok(true)
+    }
+
+    fn put_back(&mut self, command: Command) -> Result<bool> {
+        self.core.commands.push_front(command);
+        Ok(false)
+    }
+
+    /// The end of what the source could read now, if it knows.
+    fn latest(&mut self, rows_max: u64, waker: &Waker) -> Result<Option<Offsets>> {
+        match self.source.latest(rows_max, waker)? {
+            Latest::At(offsets) => Ok(Some(offsets)),
+            Latest::Pending(pause) => {
+                self.pause(pause);
+                Ok(None)
             }
-            Command::Run | Command::Stop | Command::Committed(_) => Ok(()),
         }
     }
 
-    fn plan(&mut self, epoch: Epoch, unlimited: bool, waker: &Waker) -> Result<()> {
-        // Without a limit of ours the source still keeps to its own.
-        let rows_max = if unlimited { u64::MAX } else { self.batch_rows_max.unwrap_or(u64::MAX - 1) };
-        let end = self.source.latest(rows_max)?;
+    /// Tells those who wait for all there is to be processed what that is.
+    fn answer(&mut self, waker: &Waker) -> Result<()> {
+        if self.asked.is_empty() {
+            return Ok(());
+        }
+        let Some(offsets) = self.latest(u64::MAX, waker)? else { return Ok(()) };
+        for ticket in std::mem::take(&mut self.asked) {
+            let offsets = offsets.clone();
+            self.core.tell.tell(What::Latest { actor: self.core.id, ticket, offsets });
+        }
+        Ok(())
+    }
+
+    /// The source wants to be asked again after this time.
+    fn pause(&mut self, pause: Option<Duration>) {
+        self.pause = match (self.pause, pause) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
+
+    fn plan(&mut self, epoch: Epoch, end: Offsets, waker: &Waker) -> Result<()> {
         let position = self.source.offsets();
         let has_rows = end != position;
         if !has_rows && !self.exhausted {
@@ -252,11 +294,8 @@ impl<B: Batch> SourceActor<B> {
             instance: self.instance,
             snapshot: Snapshot { tables },
         });
-        self.core.tell.tell(What::Offsets {
-            actor: self.core.id,
-            epoch: marker.epoch,
-            offsets: offsets.clone(),
-        });
+        let at = SourceAt { offsets: offsets.clone(), figures: self.source.figures() };
+        self.core.tell.tell(What::Offsets { actor: self.core.id, epoch: marker.epoch, at });
         self.marked.insert(marker.epoch, offsets);
         self.core.hand_over(marker.epoch, snapshot);
         self.gate_open = gates_open;

@@ -8,13 +8,14 @@ use datafusion::logical_expr::LogicalPlan;
 use futures::channel::mpsc::{Receiver, channel};
 use futures::{SinkExt, Stream, StreamExt};
 use lotic_connectors::{
-    ConnectorError, Offsets, PollRequest, Polled, Polling, Result, Source, SourceFactory, SourceTraits,
+    ConnectorError, Latest, Offsets, PollRequest, Polled, Polling, Result, Source, SourceFactory,
+    SourceTraits,
 };
 use lotic_operators::table::TableBatch;
 use lotic_operators::{Batch, Instance};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// Batches that DataFusion may be ahead of the actors.
 const BATCHES_AHEAD: usize = 4;
@@ -148,7 +149,7 @@ impl Source<TableBatch> for Reading {
         Offsets::single(PARTITION, self.next)
     }
 
-    fn latest(&mut self, max_rows: u64) -> Result<Offsets> {
-        Ok(Offsets::single(PARTITION, self.next.saturating_add(max_rows)))
+    fn latest(&mut self, max_rows: u64, _waker: &Waker) -> Result<Latest> {
+        Ok(Latest::At(Offsets::single(PARTITION, self.next.saturating_add(max_rows))))
     }
 }

@@ -39,7 +39,7 @@ impl SinkFactory<Rows<u64>> for Flaky {
         self.sink.create(instance)
     }
 
-    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
+    fn committer(&self, _writer: &str) -> Result<Option<Box<dyn Committer>>> {
         Ok(Some(Box::new(self.clone())))
     }
 }
@@ -49,13 +49,13 @@ impl Committer for Flaky {
         Ok(self.sink.last_committed())
     }
 
-    fn commit(&mut self, epoch: Epoch, handle: &[u8]) -> Result<()> {
+    fn commit(&mut self, epoch: Epoch, handles: &[&[u8]]) -> Result<()> {
         let number = self.commits.fetch_add(1, Ordering::SeqCst);
         if (self.good..self.good + self.bad).contains(&number) {
             assert!(!self.panics, "the ledger fell off the table");
             return Err(ConnectorError::external("sink `ledger` at ledger.example:7", "the peer says 503"));
         }
-        self.sink.commit(epoch, handle)
+        self.sink.commit(epoch, handles)
     }
 
     fn abort_prepared(&mut self) -> Result<()> {

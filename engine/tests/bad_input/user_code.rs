@@ -2,12 +2,15 @@
 
 use crate::{CONTINUOUS, MICRO_BATCH, ended, says, session};
 use lotic::connectors::memory::{self, MemorySink, MemorySource};
-use lotic::connectors::{self, Offsets, PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits};
+use lotic::connectors::{
+    self, Latest, Offsets, PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits,
+};
 use lotic::operators::{Instance, Operator, OperatorError, Output, Rows};
 use lotic::{ErrorKind, Mode, QueryStatus, RestartPolicy, Session};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -187,8 +190,8 @@ impl Source<Rows<u64>> for Faint {
         Offsets::single("0", self.read)
     }
 
-    fn latest(&mut self, _: u64) -> connectors::Result<Offsets> {
-        Ok(self.offsets())
+    fn latest(&mut self, _: u64, _: &Waker) -> connectors::Result<Latest> {
+        Ok(Latest::At(self.offsets()))
     }
 }
 

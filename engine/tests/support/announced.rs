@@ -26,11 +26,11 @@ impl<B: Batch> SinkFactory<B> for Announced<B> {
         self.sink.create(instance)
     }
 
-    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
+    fn committer(&self, writer: &str) -> Result<Option<Box<dyn Committer>>> {
         let commits = self.commits.clone();
         let announcing =
             |inner| Box::new(AnnouncingCommitter { inner, commits: commits.clone() }) as Box<dyn Committer>;
-        Ok(self.sink.committer()?.map(announcing))
+        Ok(self.sink.committer(writer)?.map(announcing))
     }
 }
 
@@ -44,8 +44,8 @@ impl Committer for AnnouncingCommitter {
         self.inner.last_committed()
     }
 
-    fn commit(&mut self, epoch: Epoch, handle: &[u8]) -> Result<()> {
-        self.inner.commit(epoch, handle)?;
+    fn commit(&mut self, epoch: Epoch, handles: &[&[u8]]) -> Result<()> {
+        self.inner.commit(epoch, handles)?;
         announce(epoch, &self.commits);
         Ok(())
     }

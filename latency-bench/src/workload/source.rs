@@ -6,11 +6,14 @@ use crate::event::Event;
 use crate::generator::{DueRecords, Sent, Traffic};
 use crate::recorder::histogram;
 use crate::schedule::Share;
-use lotic::connectors::{Offsets, PollRequest, Polled, Polling, Result, Source, SourceFactory, SourceTraits};
+use lotic::connectors::{
+    Latest, Offsets, PollRequest, Polled, Polling, Result, Source, SourceFactory, SourceTraits,
+};
 use lotic::operators::{Instance, Rows};
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 /// How often the source looks whether the run has begun.
@@ -149,7 +152,7 @@ impl Source<Rows<Event>> for DueSource {
         Offsets::single(self.partition.clone(), self.position)
     }
 
-    fn latest(&mut self, max_rows: u64) -> Result<Offsets> {
+    fn latest(&mut self, max_rows: u64, _waker: &Waker) -> Result<Latest> {
         let ready = match (self.timebase.since_begin(), &mut self.due) {
             (Some(now_ns), Some(due)) if self.saturated => {
                 let more = due.next_ns().is_some() && now_ns < due.ends_ns();
@@ -163,7 +166,7 @@ impl Source<Rows<Event>> for DueSource {
             }
             _ => self.planned.len() as u64,
         };
-        Ok(Offsets::single(self.partition.clone(), self.position + ready.min(max_rows)))
+        Ok(Latest::At(Offsets::single(self.partition.clone(), self.position + ready.min(max_rows))))
     }
 }
 
@@ -172,7 +175,6 @@ mod tests {
     use super::*;
     use crate::recorder::Window;
     use crate::schedule::Pace;
-    use std::task::Waker;
 
     fn factory(pace: Pace) -> DueFactory {
         let window = Window { from_ns: 0, to_ns: 3_000_000 };
@@ -214,7 +216,7 @@ mod tests {
         let mut source = factory.create(Instance::ONLY).unwrap();
         let mut rows = 0;
         loop {
-            let end = source.latest(50).unwrap();
+            let end = source.latest(50, Waker::noop()).unwrap().known().unwrap();
             let (batch, finished) = drain(&mut *source, Some(&end));
             rows += batch;
             assert_eq!(source.offsets(), end);
@@ -229,7 +231,7 @@ mod tests {
     fn saturated_there_is_always_more_until_the_end() {
         let factory = factory(Pace::Unpaced);
         let mut source = factory.create(Instance::ONLY).unwrap();
-        let end = source.latest(100).unwrap();
+        let end = source.latest(100, Waker::noop()).unwrap().known().unwrap();
         let (rows, finished) = drain(&mut *source, Some(&end));
         assert!(rows == 100 || finished);
         let (_, finished) = drain(&mut *source, None);

@@ -104,7 +104,7 @@ impl SinkFactory<TableBatch> for TableSink {
         Ok(Box::new(Writer { sink: self.clone(), instance: instance.index, rows: Vec::new(), whole: false }))
     }
 
-    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
+    fn committer(&self, _writer: &str) -> Result<Option<Box<dyn Committer>>> {
         Ok(Some(Box::new(self.clone())))
     }
 }
@@ -150,12 +150,9 @@ impl Sink<TableBatch> for Writer {
     }
 }
 
-impl Committer for TableSink {
-    fn last_committed(&mut self) -> Result<Epoch> {
-        Ok(self.table.shared.log().written.last_committed_by(self.writer))
-    }
-
-    fn commit(&mut self, epoch: Epoch, handle: &[u8]) -> Result<()> {
+impl TableSink {
+    /// Makes visible what one instance prepared.
+    fn commit_part(&mut self, epoch: Epoch, handle: &[u8]) -> Result<()> {
         let part: Part = serde_json::from_slice(handle).map_err(|error| {
             ConnectorError::user(format!(
                 "sink `{}` does not understand its handle for epoch {epoch} ({error}): the checkpoint was \
@@ -187,6 +184,16 @@ impl Committer for TableSink {
         drop(log);
         self.table.shared.sources.wake_all();
         Ok(())
+    }
+}
+
+impl Committer for TableSink {
+    fn last_committed(&mut self) -> Result<Epoch> {
+        Ok(self.table.shared.log().written.last_committed_by(self.writer))
+    }
+
+    fn commit(&mut self, epoch: Epoch, handles: &[&[u8]]) -> Result<()> {
+        handles.iter().try_for_each(|handle| self.commit_part(epoch, handle))
     }
 
     fn abort_prepared(&mut self) -> Result<()> {

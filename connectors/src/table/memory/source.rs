@@ -5,12 +5,13 @@ use super::table::Log;
 use crate::error::{ConnectorError, Result};
 use crate::offsets::Offsets;
 use crate::partitions::Partitions;
-use crate::source::{PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits};
+use crate::source::{Latest, PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits};
 use crate::waiters::Ticket;
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
 use lotic_operators::Instance;
 use lotic_operators::table::TableBatch;
+use std::task::Waker;
 
 /// The columns asked for.
 pub(super) fn projected(rows: RecordBatch, projection: Option<&[usize]>) -> Result<RecordBatch> {
@@ -143,10 +144,10 @@ impl Source<TableBatch> for Reader {
         self.partitions.offsets()
     }
 
-    fn latest(&mut self, max_rows: u64) -> Result<Offsets> {
+    fn latest(&mut self, max_rows: u64, _waker: &Waker) -> Result<Latest> {
         let log = self.table.shared.log();
         self.partitions.bound(None, |partition| log.partitions[partition].rows());
-        Ok(self.partitions.plan(max_rows))
+        Ok(Latest::At(self.partitions.plan(max_rows)))
     }
 }
 

@@ -9,11 +9,12 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::collect;
 use lotic_connectors::{
-    ConnectorError, Offsets, PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits,
+    ConnectorError, Latest, Offsets, PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits,
 };
 use lotic_operators::Instance;
 use lotic_operators::table::TableBatch;
 use std::sync::{Arc, mpsc};
+use std::task::Waker;
 
 /// The stream that a table stands for, with its name.
 pub(super) fn stream_of(
@@ -163,7 +164,7 @@ impl Source<TableBatch> for Reading {
         self.at(self.next)
     }
 
-    fn latest(&mut self, max_rows: u64) -> lotic_connectors::Result<Offsets> {
-        Ok(self.at(self.next.saturating_add(max_rows).min(self.end)))
+    fn latest(&mut self, max_rows: u64, _waker: &Waker) -> lotic_connectors::Result<Latest> {
+        Ok(Latest::At(self.at(self.next.saturating_add(max_rows).min(self.end))))
     }
 }

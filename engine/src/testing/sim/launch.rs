@@ -15,7 +15,7 @@ use crate::checkpoint::log::{Log, Recovered, recover};
 use crate::checkpoint::record::{Image, QueryIdentity};
 use crate::checkpoint::recover::{check_committed, check_identity};
 use crate::checkpoint::storage::CheckpointStorage;
-use crate::checkpoint::writer::commit;
+use crate::checkpoint::writer::{by_epoch, commit};
 use crate::error::Result;
 use crate::query::Trigger;
 use lotic_connectors::{Committer, Offsets, SourceFactory};
@@ -58,8 +58,8 @@ fn settle(setup: &Setup, outside: &Outside) -> Result<Settled> {
     check_committed(&place, durable, &shown, false)?;
     let mut log = Log::open(storage, identity(setup), recovered.as_ref())?;
     log.set_segment_bytes(setup.segment_bytes);
-    for handle in recovered.iter().flat_map(|recovered| &recovered.image.handles) {
-        commit(&mut committers, handle)?;
+    for together in recovered.iter().flat_map(|recovered| by_epoch(&recovered.image.handles)) {
+        commit(&mut committers, &together)?;
     }
     for committer in committers.values_mut() {
         committer.abort_prepared()?;

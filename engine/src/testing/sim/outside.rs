@@ -140,8 +140,10 @@ impl Committer for SharedStore {
         Ok(self.lock().newest)
     }
 
-    fn commit(&mut self, _epoch: Epoch, handle: &[u8]) -> lotic_connectors::Result<()> {
-        self.lock().commit(handle).map_err(|cause| ConnectorError::external("commit", cause))
+    fn commit(&mut self, _epoch: Epoch, handles: &[&[u8]]) -> lotic_connectors::Result<()> {
+        let mut store = self.lock();
+        let commit = |handle: &&[u8]| store.commit(handle);
+        handles.iter().try_for_each(commit).map_err(|cause| ConnectorError::external("commit", cause))
     }
 
     fn abort_prepared(&mut self) -> lotic_connectors::Result<()> {

@@ -10,7 +10,7 @@ use crate::checkpoint::coordinator::Event;
 use crate::checkpoint::writer::{Job, OperatorSnapshot};
 use crate::runtime::control::Command;
 use crate::testing::random::Random;
-use lotic_connectors::{Offsets, PollRequest, Polled, Source};
+use lotic_connectors::{Latest, Offsets, PollRequest, Polled, Source};
 use lotic_operators::state::codec;
 use lotic_operators::{After, Instance, Item, Marker, Rows, Snapshot, TableSnapshot};
 use std::collections::VecDeque;
@@ -149,7 +149,9 @@ impl SourceActor {
         match command {
             Command::Plan { epoch, unlimited } => {
                 let rows_max = self.batch_rows_max.filter(|_| !unlimited).unwrap_or(u64::MAX);
-                let end = self.source.latest(rows_max).map_err(ill)?;
+                let Latest::At(end) = self.source.latest(rows_max, Waker::noop()).map_err(ill)? else {
+                    return super::broken("a source in memory knows its end".to_owned());
+                };
                 let position = self.source.offsets();
                 let has_rows = end != position;
                 if !has_rows && !self.exhausted {

@@ -9,8 +9,8 @@ use arrow::array::{AsArray, RecordBatch, StringBuilder};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use lotic::connectors::table::{ReadRequest, StreamTable, TableFormat, WriteRequest};
 use lotic::connectors::{
-    Delivery, IngressSource, Offsets, PollRequest, Polled, Result, Sink, SinkFactory, SinkTraits, Source,
-    SourceFactory, SourceTraits,
+    Delivery, IngressSource, Latest, Offsets, PollRequest, Polled, Result, Sink, SinkFactory, SinkTraits,
+    Source, SourceFactory, SourceTraits,
 };
 use lotic::operators::table::TableBatch;
 use lotic::operators::{Batch, Epoch, Instance, Rows};
@@ -140,8 +140,8 @@ impl Source<TableBatch> for TextSource {
         self.events.offsets()
     }
 
-    fn latest(&mut self, max_rows: u64) -> Result<Offsets> {
-        self.events.latest(max_rows)
+    fn latest(&mut self, max_rows: u64, waker: &Waker) -> Result<Latest> {
+        self.events.latest(max_rows, waker)
     }
 }
 

@@ -116,12 +116,9 @@ impl FilesCommitter {
     }
 }
 
-impl Committer for FilesCommitter {
-    fn last_committed(&mut self) -> Result<Epoch> {
-        self.0.target.newest_epoch()
-    }
-
-    fn commit(&mut self, epoch: Epoch, handle: &[u8]) -> Result<()> {
+impl FilesCommitter {
+    /// Makes visible what one instance prepared.
+    fn commit_part(&mut self, epoch: Epoch, handle: &[u8]) -> Result<()> {
         let handle = Handle::decode(handle).map_err(|cause| {
             ConnectorError::user(format!(
                 "sink `{}` does not understand its handle for epoch {epoch} ({cause}): the checkpoint was \
@@ -142,6 +139,16 @@ impl Committer for FilesCommitter {
             self.0.target.delete_others()?;
         }
         Ok(())
+    }
+}
+
+impl Committer for FilesCommitter {
+    fn last_committed(&mut self) -> Result<Epoch> {
+        self.0.target.newest_epoch()
+    }
+
+    fn commit(&mut self, epoch: Epoch, handles: &[&[u8]]) -> Result<()> {
+        handles.iter().try_for_each(|handle| self.commit_part(epoch, handle))
     }
 
     fn abort_prepared(&mut self) -> Result<()> {

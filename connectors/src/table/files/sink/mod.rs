@@ -116,7 +116,7 @@ impl SinkFactory<TableBatch> for FilesSink {
         Ok(Box::new(writer::Writer::new(Arc::clone(&self.0), instance)))
     }
 
-    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
+    fn committer(&self, _writer: &str) -> Result<Option<Box<dyn Committer>>> {
         Ok(Some(Box::new(commit::FilesCommitter(Arc::clone(&self.0)))))
     }
 }

@@ -27,7 +27,7 @@ use super::reader::{FileRows, FilesTable};
 use crate::error::{ConnectorError, Result};
 use crate::limits::{FILES_PER_POLL, FOLDER_ENTRIES_PER_POLL, PARALLELISM, TABLE_BATCH_ROWS};
 use crate::offsets::Offsets;
-use crate::source::{PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits};
+use crate::source::{Latest, PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits};
 use crate::table::StreamTable;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -39,7 +39,8 @@ use seen::Seen;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Waker;
+use std::time::{Duration, Instant};
 
 /// The files of a folder as an unbounded table.
 #[derive(Debug)]
@@ -91,6 +92,7 @@ impl SourceFactory<TableBatch> for Factory {
             begun: BTreeMap::new(),
             planned: VecDeque::new(),
             files_read: 0,
+            settled_at: None,
         }))
     }
 }
@@ -132,6 +134,8 @@ struct FilesSource {
     /// Files of the planned batch, in the order in which to read them.
     planned: VecDeque<FoundFile>,
     files_read: u64,
+    /// Until when an answer to what there is waits for files that were written just before the question.
+    settled_at: Option<Instant>,
 }
 
 impl FilesSource {
@@ -347,6 +351,25 @@ impl FilesSource {
         self.clean_read_before();
         Ok(())
     }
+
+    /// All there is includes files that were written just now: how long to wait until they have settled. Files
+    /// that come while it waits are not waited for in turn.
+    fn settling(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        match self.settled_at {
+            Some(at) if at > now => Some(at - now),
+            Some(_) => {
+                self.settled_at = None;
+                None
+            }
+            None if self.discovery.is_unsettled() => {
+                let wait = self.table.settings.settle();
+                self.settled_at = Some(now + wait);
+                Some(wait)
+            }
+            None => None,
+        }
+    }
 }
 
 /// There is more to do, at the next poll.
@@ -399,15 +422,13 @@ impl Source<TableBatch> for FilesSource {
         self.seen.snapshot(reading.chain(&self.planned).chain(self.discovery.queue()))
     }
 
-    fn latest(&mut self, max_rows: u64) -> Result<Offsets> {
+    fn latest(&mut self, max_rows: u64, _waker: &Waker) -> Result<Latest> {
         let all = max_rows == u64::MAX;
         if all || self.discovery.queue().is_empty() {
             self.look()?;
         }
-        if all && self.discovery.is_unsettled() {
-            // All there is includes files that were written just now.
-            std::thread::sleep(self.table.settings.settle());
-            self.look()?;
+        if all && let Some(wait) = self.settling() {
+            return Ok(Latest::Pending(Some(wait)));
         }
         let reading = self.reading.iter().map(|reading| &reading.file);
         let found = reading.chain(&self.planned).chain(self.discovery.queue());
@@ -418,7 +439,7 @@ impl Source<TableBatch> for FilesSource {
         }
         let read_then = self.files_read + offsets.0.len() as u64;
         offsets.0.insert(self.counter.clone(), read_then);
-        Ok(offsets)
+        Ok(Latest::At(offsets))
     }
 
     fn committed(&mut self, _epoch: Epoch, offsets: &Offsets) {
