@@ -9,14 +9,18 @@ use arrow::row::{RowConverter, Rows, SortField};
 use datafusion_common::utils::normalize_float_zero;
 use datafusion_physical_expr::PhysicalExpr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smallvec::SmallVec;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// The key of a row in Arrow's row format, which is part of the checkpoint format. Equal keys have equal
 /// bytes, null equal to null, whatever the encoding of the column (dictionary, view).
+///
+/// Short ones, such as two numbers, lie where the key lies: a look-up compares them without another access to
+/// memory, and a page of state is copied without an allocation for each key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct KeyBytes(Vec<u8>);
+pub(crate) struct KeyBytes(SmallVec<[u8; 24]>);
 
 impl KeyBytes {
     /// Takes other bytes in the same memory.
@@ -60,7 +64,7 @@ impl<'de> Deserialize<'de> for KeyBytes {
                 f.write_str("bytes")
             }
             fn visit_bytes<E>(self, bytes: &[u8]) -> std::result::Result<KeyBytes, E> {
-                Ok(KeyBytes(bytes.to_vec()))
+                Ok(KeyBytes(SmallVec::from_slice(bytes)))
             }
         }
         deserializer.deserialize_bytes(Visitor)

@@ -2,6 +2,7 @@
 
 use crate::table::keys::KeyBytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
 /// The state of one native aggregate in one group: a value of up to 16 bytes and how many went into it.
@@ -80,13 +81,23 @@ impl Bits for f64 {
     }
 }
 
+/// The cells of a group; those of two aggregates lie in the group itself.
+pub(super) type Cells = SmallVec<[Cell; 2]>;
+
 /// All that is kept for a group.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct GroupState {
     /// One for each native aggregate.
-    pub(super) cells: Box<[Cell]>,
+    pub(super) cells: Cells,
     /// The states of the other aggregates, as of the last snapshot; empty if there are none yet.
     pub(super) others: SharedBytes,
+}
+
+impl GroupState {
+    /// With so many empty cells.
+    pub(super) fn new(cells: usize) -> GroupState {
+        GroupState { cells: smallvec![Cell::default(); cells], others: SharedBytes::default() }
+    }
 }
 
 /// Bytes that are cheap to clone.

@@ -1,6 +1,6 @@
 //! Which group each row of a batch belongs to.
 
-use super::cell::{Cell, GroupState};
+use super::cell::GroupState;
 use crate::state::KeyedState;
 use crate::table::keys::{KeyBytes, hash_bytes};
 
@@ -46,7 +46,7 @@ impl Groups {
     ) {
         for (row, key) in keys.enumerate() {
             self.key.set(key);
-            let make = || GroupState { cells: vec![Cell::default(); cells].into(), ..GroupState::default() };
+            let make = || GroupState::new(cells);
             let hash = hash_bytes(key);
             if self.slots.len() >= most {
                 // Only rows of the groups there are.

@@ -122,6 +122,7 @@ pub struct GroupedAggregate {
     /// The keys of the groups that are there without rows, until they have begun.
     always: Vec<KeyBytes>,
     groups: Groups,
+    /// The cells of the groups of a batch, aggregate by aggregate.
     cells: Vec<Cell>,
     /// Whether a group changed since all were emitted.
     changed: bool,
@@ -246,15 +247,22 @@ impl GroupedAggregate {
     }
 
     fn update(&mut self, rows: &RecordBatch) -> Result<()> {
-        for (number, native) in self.natives.iter().enumerate() {
-            self.cells.clear();
-            for &slot in &self.groups.slots {
+        let groups = self.groups.slots.len();
+        self.cells.clear();
+        self.cells.resize(groups * self.natives.len(), Cell::default());
+        if !self.natives.is_empty() && groups > 0 {
+            for (group, &slot) in self.groups.slots.iter().enumerate() {
                 let (_, held) = self.state.at(slot).expect("invariant: the slots of a batch are held");
-                self.cells.push(held.cells[number]);
+                let places = self.cells[group..].iter_mut().step_by(groups);
+                places.zip(&held.cells).for_each(|(place, cell)| *place = *cell);
             }
-            native.update(&mut self.cells, &self.groups.of_row, rows)?;
-            for (&slot, &cell) in self.groups.slots.iter().zip(&self.cells) {
-                self.state.at_mut(slot).cells[number] = cell;
+            for (native, cells) in self.natives.iter().zip(self.cells.chunks_exact_mut(groups)) {
+                native.update(cells, &self.groups.of_row, rows)?;
+            }
+            for (group, &slot) in self.groups.slots.iter().enumerate() {
+                let places = self.cells[group..].iter().step_by(groups);
+                let held = &mut self.state.at_mut(slot).cells;
+                held.iter_mut().zip(places).for_each(|(cell, place)| *cell = *place);
             }
         }
         self.others.update(&self.groups, rows, &self.state)
@@ -285,10 +293,7 @@ impl GroupedAggregate {
     fn begin_always(&mut self) -> Vec<u32> {
         let mut begun = Vec::new();
         for key in std::mem::take(&mut self.always) {
-            let make = || GroupState {
-                cells: vec![Cell::default(); self.natives.len()].into(),
-                ..GroupState::default()
-            };
+            let make = || GroupState::new(self.natives.len());
             let (slot, new) = self.state.slot(hash_bytes(key.as_slice()), &key, make);
             if new {
                 begun.push(slot);
