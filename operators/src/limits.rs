@@ -21,6 +21,10 @@ pub const TABLE_ROWS_AT_ONCE: usize = 8 * 1024;
 /// records are not held up by thousands of windows closing together.
 pub const FIRINGS_PER_CALL: usize = 1024;
 
+/// Sliding windows that may hold one row: what a row costs where windows cannot share panes, and half the
+/// panes that a window merges where they do.
+pub const WINDOWS_OF_A_ROW: u64 = 10_000;
+
 /// Timers, due at once, that each timer may set while timers come up (and its square for all of them at
 /// least). More is an endless loop: a timer that sets itself again for a time that has passed, or that goes
 /// on setting itself when the input has ended.

@@ -5,7 +5,7 @@ use lotic_operators::aggregate::{Count, RunningAggregate};
 use lotic_operators::map::{Filter, FlatMap, Inspect, Map};
 use lotic_operators::testing::{Event, OperatorHarness, Stored};
 use lotic_operators::watermark::AssignWatermark;
-use lotic_operators::window::{CountWindow, Tumbling, TumblingWindow};
+use lotic_operators::window::{self, CountWindow, Window};
 use lotic_operators::{Emitted, Instance, Operator, Output, Progress, Restore, Rows, Timestamp};
 use proptest::prelude::*;
 use std::num::NonZeroU64;
@@ -178,8 +178,9 @@ fn the_end_of_the_input_is_the_last_watermark_and_no_row_can_claim_it() {
 #[test]
 fn late_rows_are_counted_and_change_no_window() {
     let harness = OperatorHarness::new(|| {
-        let second = Tumbling::new(Duration::from_secs(1), |row: &(char, i64)| Timestamp::from_millis(row.1));
-        TumblingWindow::new(|row: &(char, i64)| row.0, second, Count)
+        let second =
+            Window::tumbling(Duration::from_secs(1), |row: &(char, i64)| Timestamp::from_millis(row.1));
+        window::aggregate(|row: &(char, i64)| row.0, second, Count)
     });
     let outcome = harness.unordered().outcome(&[
         Event::Row(('a', 100)),
@@ -229,7 +230,8 @@ fn a_count_window_restored_with_a_smaller_size_closes_at_the_next_row() {
 #[test]
 fn tumbling_windows_that_were_open_keep_their_bounds_when_the_size_changes() {
     let windows = |size: u32| {
-        TumblingWindow::new(|_: &i64| 'k', Tumbling::new(MICROSECOND * size, |n: &i64| Timestamp(*n)), Count)
+        let window = Window::tumbling(MICROSECOND * size, |n: &i64| Timestamp(*n));
+        window::aggregate(|_: &i64| 'k', window, Count)
     };
     let mut other = handed_over(windows(10), vec![1, 12], windows(4));
     let mut output = Output::default();

@@ -10,7 +10,7 @@ use lotic_operators::aggregate::{Aggregate, Count, Fold, Reduce, RunningAggregat
 use lotic_operators::join::KeyedJoin;
 use lotic_operators::process::KeyedProcess;
 use lotic_operators::testing::{Event, OperatorHarness};
-use lotic_operators::window::{CountWindow, Tumbling, TumblingWindow, Windowed};
+use lotic_operators::window::{self, CountWindow, Window, Windowed};
 use lotic_operators::{Side, Timestamp};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -125,8 +125,8 @@ where
     A::Out: Ord + Debug + Clone,
 {
     let build = || {
-        let window = Tumbling::new(size, |row: &Row| row.time);
-        TumblingWindow::new(|row: &Row| row.key, window, aggregate.clone())
+        let window = Window::tumbling(size, |row: &Row| row.time);
+        window::aggregate(|row: &Row| row.key, window, aggregate.clone())
     };
     let last_time = |row: &Windowed<u8, A::Out>| row.end.minus(Duration::from_micros(1));
     let (expected, late) = windows(events, size, &aggregate);

@@ -6,13 +6,13 @@ mod common;
 mod script;
 
 use common::Row;
-use lotic_operators::aggregate::{Count, Fold, Reduce, RunningAggregate};
+use lotic_operators::aggregate::{Collect, Count, Fold, Reduce, RunningAggregate};
 use lotic_operators::join::KeyedJoin;
 use lotic_operators::key::hash_of;
 use lotic_operators::process::KeyedProcess;
 use lotic_operators::testing::{Event, OperatorHarness, Outcome};
-use lotic_operators::window::{CountWindow, Tumbling, TumblingWindow};
-use lotic_operators::{Operator, Rows, Side};
+use lotic_operators::window::{self, CountWindow, Emit, Window};
+use lotic_operators::{Operator, Rows, Side, Timestamp};
 use proptest::prelude::*;
 use std::fmt::Debug;
 use std::num::NonZeroU64;
@@ -60,13 +60,25 @@ proptest! {
     }
 
     #[test]
-    fn tumbling_windows(events in common::rows(200), parallelism in parallelism(), size in 1u64..40) {
+    fn windows_of_every_kind(events in common::rows(200), parallelism in parallelism(), size in 1u64..40) {
+        let micros = Duration::from_micros;
         let list = Fold::new(Vec::new(), |list: &mut Vec<i64>, row: Row| list.push(row.value));
-        let build = || {
-            let window = Tumbling::new(Duration::from_micros(size), |row: &Row| row.time);
-            TumblingWindow::new(|row: &Row| row.key, window, list.clone())
+        let time = (|row: &Row| row.time) as fn(&Row) -> Timestamp;
+        let lists = || {
+            let window = Window::tumbling(micros(size), |row: &Row| row.time);
+            window::aggregate(|row: &Row| row.key, window, list.clone())
         };
-        same(build, &events, |row| hash_of(&row.key), &parallelism);
+        same(lists, &events, |row| hash_of(&row.key), &parallelism);
+        for emit in [Emit::Final, Emit::OnTime, Emit::Every(micros(9)), Emit::EachChange] {
+            let sliding = || Window::sliding(micros(3 * size), micros(size), time);
+            for window in [sliding(), Window::session(micros(size), time)] {
+                let build = || {
+                    let window = window.clone().allowed_lateness(micros(15)).emit(emit);
+                    window::aggregate(|row: &Row| row.key, window, Collect)
+                };
+                same(build, &events, |row| hash_of(&row.key), &parallelism);
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! Aggregates, the running (unwindowed) keyed aggregation and the stateful map.
 
+mod ready;
+
+pub use ready::{Average, Collect, First, Last, Max, Min, Sum};
+
 use crate::batch::Rows;
 use crate::error::Result;
 use crate::key::{Key, Value, hash_of};
@@ -11,11 +15,17 @@ use std::fmt;
 use std::marker::PhantomData;
 
 /// How rows of type `T` are folded into a result. Shared by running and windowed aggregation.
+///
+/// An aggregate whose states can be merged sets [`MERGES`](Aggregate::MERGES) and writes
+/// [`merge`](Aggregate::merge): overlapping windows then share work, and sessions can grow together.
 pub trait Aggregate<T>: Clone + Send + 'static {
     /// What is kept for each key.
     type State: Value;
     /// What is emitted.
     type Out: Send + 'static;
+
+    /// Whether [`merge`](Aggregate::merge) is there.
+    const MERGES: bool = false;
 
     /// The state before any row.
     fn init(&self) -> Self::State;
@@ -23,6 +33,16 @@ pub trait Aggregate<T>: Clone + Send + 'static {
     fn add(&self, state: &mut Self::State, row: T);
     /// The current result.
     fn result(&self, state: &Self::State) -> Self::Out;
+
+    /// Takes the rows of `other` into `state`. Merging the states of two sets of rows gives what adding all
+    /// of them to one state gives, in any order of arrival; the rows of `other` have later event times, or
+    /// stand in a later part of the window.
+    ///
+    /// # Panics
+    /// Unless it is written; it is called only where [`MERGES`](Aggregate::MERGES) is set.
+    fn merge(&self, _state: &mut Self::State, _other: &Self::State) {
+        unreachable!("an aggregate with MERGES writes `merge`");
+    }
 }
 
 /// Counts rows.
@@ -32,6 +52,7 @@ pub struct Count;
 impl<T> Aggregate<T> for Count {
     type State = u64;
     type Out = u64;
+    const MERGES: bool = true;
 
     fn init(&self) -> u64 {
         0
@@ -44,9 +65,13 @@ impl<T> Aggregate<T> for Count {
     fn result(&self, state: &u64) -> u64 {
         *state
     }
+    #[inline]
+    fn merge(&self, state: &mut u64, other: &u64) {
+        *state += other;
+    }
 }
 
-/// Folds rows into a state that is itself the result.
+/// Folds rows into a state that is itself the result. Its states cannot be merged.
 #[derive(Clone)]
 pub struct Fold<S, F> {
     init: S,
@@ -82,6 +107,9 @@ impl<T, S: Value, F: Fn(&mut S, T) + Clone + Send + 'static> Aggregate<T> for Fo
 }
 
 /// Combines the rows of a key two by two: the first row is the first state.
+///
+/// States are merged by the same function, so in sliding and session windows it has to be associative, and
+/// commutative where the result must not depend on the order of arrival.
 #[derive(Clone)]
 pub struct Reduce<F>(pub F);
 
@@ -94,6 +122,7 @@ impl<F> fmt::Debug for Reduce<F> {
 impl<T: Value, F: Fn(T, T) -> T + Clone + Send + 'static> Aggregate<T> for Reduce<F> {
     type State = Option<T>;
     type Out = T;
+    const MERGES: bool = true;
 
     fn init(&self) -> Option<T> {
         None
@@ -106,6 +135,11 @@ impl<T: Value, F: Fn(T, T) -> T + Clone + Send + 'static> Aggregate<T> for Reduc
     }
     fn result(&self, state: &Option<T>) -> T {
         state.clone().expect("invariant: a result is asked for after a row was added")
+    }
+    fn merge(&self, state: &mut Option<T>, other: &Option<T>) {
+        if let Some(row) = other {
+            self.add(state, row.clone());
+        }
     }
 }
 
