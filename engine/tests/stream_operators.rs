@@ -6,7 +6,7 @@
 use lotic::connectors::memory::{MemorySink, MemorySource};
 use lotic::operators::aggregate::{Aggregate, Count};
 use lotic::operators::process::{Process, ProcessContext, Timer};
-use lotic::operators::window::{Tumbling, Windowed};
+use lotic::operators::window::{Window, Windowed};
 use lotic::operators::{Operator, Output, Rows};
 use lotic::{Session, Stream, StreamingQuery, Timestamp, Trigger};
 use std::collections::BTreeMap;
@@ -239,11 +239,11 @@ fn tumbling_windows_hold_the_rows_of_their_time() {
     let delay = Duration::from_secs(10);
     emits_in_any_order(&rows(counts), |session| {
         let windows = numbers(session).with_watermark(|n| at(*n), delay).key_by(|n| n % 3);
-        windows.window(Tumbling::new(size, |n: &u64| at(*n))).aggregate(Count).map(flat)
+        windows.window(Window::tumbling(size, |n: &u64| at(*n))).aggregate(Count).map(flat)
     });
     emits_in_any_order(&rows(largest), |session| {
         let windows = numbers(session).with_watermark(|n| at(*n), delay).key_by(|n| n % 3);
-        windows.window(Tumbling::new(size, |n: &u64| at(*n))).reduce(u64::max).map(flat)
+        windows.window(Window::tumbling(size, |n: &u64| at(*n))).reduce(u64::max).map(flat)
     });
 }
 

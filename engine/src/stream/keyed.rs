@@ -7,8 +7,8 @@ use lotic_operators::aggregate::{Aggregate, Count, Fold, MapWithState, Reduce, R
 use lotic_operators::join::KeyedJoin;
 use lotic_operators::key::{Key, Value, hash_of, owner_of};
 use lotic_operators::process::{KeyedProcess, Process};
-use lotic_operators::window::{CountWindow, Tumbling, TumblingWindow, Windowed};
-use lotic_operators::{Rows, Side, Timestamp, TwoInput};
+use lotic_operators::window::{self, CountWindow, Window, Windowed, WindowedOrLate};
+use lotic_operators::{Operator, Rows, Side, Timestamp, TwoInput};
 use std::marker::PhantomData;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -109,8 +109,38 @@ where
         }))
     }
 
-    /// Cuts the stream into windows of event time; aggregate them next.
-    pub fn window<E>(self, window: Tumbling<E>) -> WindowedStream<T, K, F, E>
+    /// Cuts the stream into windows of event time, tumbling, sliding or session; aggregate them next. See
+    /// [`Window`] for their shapes, the allowed lateness and when they are emitted.
+    ///
+    /// ```
+    /// use lotic::operators::aggregate::Max;
+    /// use lotic::operators::window::{Emit, Window};
+    /// use lotic::{Session, Timestamp, Trigger};
+    /// use std::time::Duration;
+    ///
+    /// #[derive(Clone)]
+    /// struct Bid { item: u32, price: u64, at: Timestamp }
+    ///
+    /// let bid = |item, price, second: i64| Bid { item, price, at: Timestamp::from_millis(second * 1000) };
+    /// let session = Session::builder().get_or_create()?;
+    /// let bids = session.rows(vec![bid(1, 10, 1), bid(1, 30, 7), bid(1, 20, 12)]);
+    /// let ten_seconds_every_five = Window::sliding(
+    ///     Duration::from_secs(10),
+    ///     Duration::from_secs(5),
+    ///     |bid: &Bid| bid.at,
+    /// );
+    /// let (query, highest) = bids
+    ///     .with_watermark(|bid| bid.at, Duration::from_secs(2))
+    ///     .key_by(|bid| bid.item)
+    ///     .window(ten_seconds_every_five.emit(Emit::OnTime).allowed_lateness(Duration::from_secs(60)))
+    ///     .aggregate(Max(|bid: &Bid| bid.price))
+    ///     .egress("highest");
+    /// query.start(Trigger::continuous("100 ms"))?.await_termination()?;
+    /// let highest: Vec<_> = highest.iter().map(|row| (row.start.0 / 1_000_000, row.value)).collect();
+    /// assert_eq!(highest, [(-5, 10), (0, 30), (5, 30), (10, 20)]);
+    /// # Ok::<(), lotic::Error>(())
+    /// ```
+    pub fn window<E>(self, window: Window<T, E>) -> WindowedStream<T, K, F, E>
     where
         E: FnMut(&T) -> Timestamp + Clone + Send + 'static,
     {
@@ -147,7 +177,7 @@ where
 #[must_use = "a stream does nothing until it ends in a sink and is started"]
 pub struct WindowedStream<T: Send + 'static, K, F, E> {
     keyed: KeyedStream<T, K, F>,
-    window: Tumbling<E>,
+    window: Window<T, E>,
 }
 
 impl<T: Send + 'static, K, F, E> std::fmt::Debug for WindowedStream<T, K, F, E> {
@@ -163,18 +193,57 @@ where
     F: Fn(&T) -> K + Clone + Send + Sync + 'static,
     E: FnMut(&T) -> Timestamp + Clone + Send + 'static,
 {
-    /// Aggregates each window of each key; it is emitted once, when the watermark reaches its end.
+    /// Aggregates each window of each key. Late rows are dropped and counted in the query's progress.
+    ///
+    /// # Panics
+    /// If these are sessions and the aggregate cannot be merged.
     pub fn aggregate<A: Aggregate<T>>(self, aggregate: A) -> Stream<Windowed<K, A::Out>> {
-        let (key, window) = (self.keyed.key, self.window);
-        Stream::new(self.keyed.piped.operator(
-            "tumbling-window",
-            false,
-            Some(by_key(key.clone())),
-            move |_| Box::new(TumblingWindow::new(key.clone(), window.clone(), aggregate.clone())),
-        ))
+        let (key, window) = (self.keyed.key.clone(), self.window.clone());
+        Stream::new(
+            self.windows::<A, _>(move || window::aggregate(key.clone(), window.clone(), aggregate.clone())),
+        )
     }
 
-    /// Combines the rows of each window of each key two by two.
+    /// As [`WindowedStream::aggregate`], and the late rows as a second stream, in the order in which they
+    /// came. They are counted all the same. Both streams have to be used.
+    ///
+    /// # Panics
+    /// As for [`WindowedStream::aggregate`].
+    pub fn aggregate_and_late<A: Aggregate<T>>(
+        self,
+        aggregate: A,
+    ) -> (Stream<Windowed<K, A::Out>>, Stream<T>) {
+        let (key, window) = (self.keyed.key.clone(), self.window.clone());
+        let both = Stream::new(self.windows::<A, _>(move || {
+            window::aggregate_and_late(key.clone(), window.clone(), aggregate.clone())
+        }));
+        let (windows, late) = both.split(|row| matches!(row, WindowedOrLate::Windowed(_)));
+        let windows = windows.flat_map(|row| match row {
+            WindowedOrLate::Windowed(window) => Some(window),
+            WindowedOrLate::Late(_) => None,
+        });
+        let late = late.flat_map(|row| match row {
+            WindowedOrLate::Late(row) => Some(row),
+            WindowedOrLate::Windowed(_) => None,
+        });
+        (windows, late)
+    }
+
+    /// Adds the operator that `make` builds for each instance.
+    fn windows<A: Aggregate<T>, O: Send + 'static>(
+        self,
+        make: impl Fn() -> Box<dyn Operator<Rows<T>, Rows<O>>> + Send + 'static,
+    ) -> Piped<Rows<O>> {
+        self.window.assert_fits::<A>();
+        let kind = format!("{}-window", self.window.name());
+        let note = self.window.to_string();
+        let piped = self.keyed.piped.operator(&kind, false, Some(by_key(self.keyed.key)), move |_| make());
+        piped.describe(String::new(), note);
+        piped
+    }
+
+    /// Combines the rows of each window of each key two by two; see [`Reduce`] for what sliding and session
+    /// windows ask of the function.
     pub fn reduce<R>(self, combine: R) -> Stream<Windowed<K, T>>
     where
         T: Value,

@@ -203,7 +203,6 @@ impl<B: Batch> Piped<B> {
     }
 
     /// Says what exactly the last step does, for checkpoints and `explain`, and more for `explain` alone.
-    #[cfg(feature = "sql")]
     pub(crate) fn describe(&self, detail: String, note: String) {
         let describe = |node: &mut Node| (node.detail, node.note) = (detail, note);
         self.change(describe, "describe");
