@@ -15,6 +15,7 @@
 //! | [`IngressSource`] | no | what was queued or not yet checkpointed is lost | 1 |
 //! | [`MemorySource`] | while the process lives | its rows are gone | one per partition |
 //! | [`RateSource`] | yes | the same values again, at new times | one per partition |
+//! | `KafkaSource` (feature `kafka`) | yes | goes on at the offsets of the checkpoint | one per partition |
 //! | [`SocketSource`] | no | what was received and not yet checkpointed is lost | 1 |
 //!
 //! # Sinks
@@ -33,9 +34,11 @@
 //! | format | read as a stream | read bounded | written | delivery of the sink |
 //! |---|---|---|---|---|
 //! | `csv`, `json`, `text`, `parquet`, `orc` | yes | yes | yes | exactly once |
+//! | `kafka` (feature `kafka`) | yes | yes | yes | at least once, or exactly once |
 //! | `socket` | yes, not replayable | no | no | |
 //! | `rate` | yes | no | no | |
 //! | `memory` | yes, while the process lives | yes | yes | exactly once while the process lives |
+//! | `kafka` | yes | yes | yes | at least once, or exactly once |
 //! | `console` | no | no | yes | at least once |
 //! | `blackhole`, `noop` | no | no | yes | at least once |
 //! | `foreach`, `foreach_batch` (functions) | no | no | yes | at least once; same number, same rows |
@@ -61,6 +64,8 @@ mod error;
 pub mod file;
 mod folder_lock;
 pub mod ingress;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod limits;
 pub mod memory;
 pub mod offsets;

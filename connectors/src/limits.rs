@@ -21,6 +21,12 @@ pub const FOLDER_ENTRIES_PER_POLL: usize = 256;
 pub const FILES_PER_POLL: usize = 16;
 /// Rows of a batch of a bounded read.
 pub const TABLE_BATCH_ROWS: usize = 8_192;
+/// Bytes of keys and values after which a batch of a bounded read of Kafka ends, however few rows it has.
+#[cfg(all(feature = "kafka", feature = "table"))]
+pub const KAFKA_BATCH_BYTES: usize = 8 << 20;
+/// Partitions that a bounded read of Kafka may be told to make.
+#[cfg(all(feature = "kafka", feature = "table"))]
+pub const KAFKA_RANGES: usize = 10_000;
 /// Files from which the schema of a folder is inferred, the first by path.
 pub const INFERRED_FILES: usize = 16;
 /// Files that one instance of a file sink holds open.
@@ -39,6 +45,27 @@ pub const SOCKET_AHEAD_BYTES: usize = 4 << 20;
 pub const SOCKET_LINE_BYTES: usize = 1 << 20;
 /// How long a poll of a socket source waits for data.
 pub const SOCKET_POLL_WAIT: Duration = Duration::from_millis(50);
+/// Rows a Kafka source holds ahead of the query for one partition: more are left with the brokers.
+#[cfg(feature = "kafka")]
+pub const KAFKA_AHEAD_ROWS: u64 = 65_536;
+/// Bytes an instance of a Kafka source holds ahead of the query, shared evenly by its partitions.
+#[cfg(feature = "kafka")]
+pub const KAFKA_AHEAD_BYTES: u64 = 64 << 20;
+/// Bytes a Kafka source holds ahead for one partition, however many there are: one record may go beyond.
+#[cfg(feature = "kafka")]
+pub const KAFKA_AHEAD_PARTITION_BYTES: u64 = 1 << 20;
+/// Rows that are handed from the reader of a Kafka source to the query at once.
+#[cfg(feature = "kafka")]
+pub const KAFKA_CHUNK_ROWS: usize = 1024;
+/// Bytes of payload that records of a Kafka source share, after which a new buffer is begun.
+#[cfg(feature = "kafka")]
+pub const KAFKA_CHUNK_BYTES: usize = 256 * 1024;
+/// Chunks under way from the reader of a Kafka source to the query.
+#[cfg(feature = "kafka")]
+pub const KAFKA_CHUNKS: usize = 256;
+/// Names of headers that a Kafka source keeps, so that records share them.
+#[cfg(feature = "kafka")]
+pub const KAFKA_HEADER_NAMES: usize = 1024;
 /// Bytes of the longest record of a text file (a line, or a CSV record of several lines). A longer one is a
 /// malformed record.
 pub const TEXT_RECORD_BYTES: usize = 16 << 20;

@@ -29,7 +29,8 @@ pub struct SinkTraits {
 }
 
 /// The slow part of a pre-commit (flush, fsync): run off the data path, before the epoch is acknowledged. It
-/// returns the handle, all that a later commit needs, also in another process.
+/// returns the handle, all that a later commit needs, also in another process; of a sink without a committer
+/// nothing is kept.
 pub type Prepare = Box<dyn FnOnce() -> Result<Vec<u8>> + Send>;
 
 /// Says in which mode a query runs, which may change at the end of any epoch; continuous until it is set.

@@ -8,6 +8,8 @@
 //! begun, with a parallelism that stays or changes; a commit that comes twice; epochs without rows; a sink
 //! that takes only part of a batch. It does not cover: losing what was not synced when the machine fails.
 
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod sink;
 mod source;
 

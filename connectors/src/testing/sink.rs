@@ -165,10 +165,10 @@ impl<T: Send + 'static> Run<T> {
     }
 
     fn commit(&mut self, epoch: Epoch, handles: &[Vec<u8>]) {
-        if let Some(committer) = &mut self.committer {
-            if !handles.is_empty() {
-                committer.commit(epoch, &slices(handles)).expect("an epoch is committed");
-            }
+        if let Some(committer) = &mut self.committer
+            && !handles.is_empty()
+        {
+            committer.commit(epoch, &slices(handles)).expect("an epoch is committed");
         }
     }
 

@@ -1,0 +1,206 @@
+//! What librdkafka reports, as errors that say where and what to do.
+
+use crate::error::ConnectorError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::types::RDKafkaConfRes;
+use std::time::Duration;
+
+/// After how long it makes sense to try again what failed for a reason that passes.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The error for something that Kafka refused or could not do. `what` says what was tried and where: the
+/// connector, and the topic, partition, offset and brokers as far as they are known.
+pub(super) fn failed(what: impl AsRef<str>, error: &KafkaError) -> ConnectorError {
+    // A client that could not be created tells its reason as text alone.
+    let Some(code) = code_of(error) else {
+        return ConnectorError::external(what.as_ref(), error.clone());
+    };
+    failed_with(what, code)
+}
+
+/// The same for a bare code, as admin operations and metadata have it.
+pub(super) fn failed_with(what: impl AsRef<str>, code: Code) -> ConnectorError {
+    let what = what.as_ref();
+    let message = match advice(code) {
+        "" => what.to_owned(),
+        advice => format!("{what}; {advice}"),
+    };
+    if is_users(code) {
+        return ConnectorError::user(format!("{message}: {code}"));
+    }
+    let error = ConnectorError::external(message, code);
+    if is_passing(code) { error.with_retry_after(RETRY_AFTER) } else { error }
+}
+
+/// The code within an error, also where rust-rdkafka does not give it away.
+pub(super) fn code_of(error: &KafkaError) -> Option<Code> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    }
+}
+
+/// The error for a parameter that librdkafka does not take.
+pub(super) fn parameter_refused(connector: &str, error: &KafkaError) -> ConnectorError {
+    let KafkaError::ClientConfig(kind, reason, name, _) = error else {
+        return ConnectorError::user(format!("{connector}: the Kafka client cannot be made: {error}"));
+    };
+    // The value is left out: it may be a password.
+    let reason = reason.trim();
+    let message = match kind {
+        RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => format!(
+            "{connector}: Kafka parameter `kafka.{name}` is not known; parameters are those of librdkafka, \
+             listed in its CONFIGURATION.md, and not those of the Java client"
+        ),
+        _ if reason.contains("not available at build time")
+            || reason.contains("not supported in this build") =>
+        {
+            format!(
+                "{connector}: Kafka parameter `kafka.{name}` needs TLS or SASL, which this program was built \
+                 without; build it with the feature `kafka-tls`"
+            )
+        }
+        _ => format!(
+            "{connector}: the value of Kafka parameter `kafka.{name}` is not valid: {}",
+            hidden(reason)
+        ),
+    };
+    ConnectorError::user(message)
+}
+
+/// librdkafka quotes the value it refuses; all but the name is left out where that may be a secret.
+fn hidden(reason: &str) -> &str {
+    let secret = ["password", "secret", "sasl.", "key.pem", "token"];
+    if secret.iter().any(|word| reason.contains(word)) { "see its documentation" } else { reason }
+}
+
+/// Whether the query or its options have to change.
+fn is_users(code: Code) -> bool {
+    matches!(
+        code,
+        Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownPartition
+            | Code::InvalidTopic
+            | Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
+            | Code::Authentication
+            | Code::SaslAuthenticationFailed
+            | Code::UnsupportedSASLMechanism
+            | Code::MessageSizeTooLarge
+            | Code::InvalidRecord
+            | Code::InvalidTransactionTimeout
+            | Code::InvalidReplicationFactor
+            | Code::PolicyViolation
+    )
+}
+
+/// Whether it is worth trying again, since brokers come back and leaders are elected.
+pub(super) fn is_passing(code: Code) -> bool {
+    matches!(
+        code,
+        Code::AllBrokersDown
+            | Code::BrokerTransportFailure
+            | Code::Resolve
+            | Code::OperationTimedOut
+            | Code::MessageTimedOut
+            | Code::RequestTimedOut
+            | Code::TimedOutQueue
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::BrokerNotAvailable
+            | Code::ReplicaNotAvailable
+            | Code::NetworkException
+            | Code::CoordinatorLoadInProgress
+            | Code::CoordinatorNotAvailable
+            | Code::NotCoordinator
+            | Code::NotEnoughReplicas
+            | Code::NotEnoughReplicasAfterAppend
+            | Code::WaitingForCoordinator
+            | Code::PreferredLeaderNotAvailable
+            | Code::OffsetNotAvailable
+            | Code::KafkaStorageError
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::Retry
+    )
+}
+
+/// What to do about an error; empty if there is nothing to say.
+fn advice(code: Code) -> &'static str {
+    match code {
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
+            "create the topic or the partition first, or correct its name"
+        }
+        Code::InvalidTopic => "a topic is named with letters, digits, `.`, `_` and `-`, at most 249 of them",
+        Code::TopicAuthorizationFailed => {
+            "the brokers do not let this user at the topic: grant it READ and DESCRIBE to read, WRITE and \
+             DESCRIBE to write, CREATE to make it"
+        }
+        Code::GroupAuthorizationFailed => {
+            "the brokers do not let this user at the consumer group: grant it READ, or set `groupIdPrefix` or \
+             `kafka.group.id` to a group that it may use"
+        }
+        Code::ClusterAuthorizationFailed => {
+            "the brokers do not let this user do this: grant it IDEMPOTENT_WRITE or CREATE on the cluster"
+        }
+        Code::TransactionalIdAuthorizationFailed => {
+            "the brokers do not let this user use the transactional id: grant it WRITE and DESCRIBE, or set \
+             `transactionalIdPrefix`"
+        }
+        Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
+            "check `kafka.security.protocol`, `kafka.sasl.mechanism` and the credentials"
+        }
+        Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut => {
+            "check `kafka.bootstrap.servers`, that the brokers run, and that the addresses they advertise can \
+             be reached from here"
+        }
+        Code::MessageTimedOut => "the brokers did not acknowledge it in time: check that they run",
+        Code::MessageSizeTooLarge => {
+            "raise `message.max.bytes` of the broker or `max.message.bytes` of the topic, and \
+             `kafka.message.max.bytes` of the sink, or write smaller records"
+        }
+        Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => {
+            "fewer replicas are in sync than `min.insync.replicas` of the topic asks for: bring brokers back"
+        }
+        Code::Fenced | Code::InvalidProducerEpoch | Code::ProducerFenced => {
+            "another process runs this query with the same sink: stop one of them"
+        }
+        Code::InvalidTransactionTimeout => {
+            "lower `kafka.transaction.timeout.ms`, or raise `transaction.max.timeout.ms` of the brokers"
+        }
+        Code::InvalidReplicationFactor => "there are fewer brokers than replicas asked for",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn says_where_and_what_to_do() {
+        let error = failed("source `kafka`: topic `orders`", &KafkaError::MetadataFetch(Code::UnknownTopic));
+        assert_eq!(error.kind(), ErrorKind::User);
+        assert!(error.to_string().starts_with("source `kafka`: topic `orders`; create the topic"), "{error}");
+        let error = failed("no metadata from a:1", &KafkaError::AdminOp(Code::AllBrokersDown));
+        assert_eq!(error.kind(), ErrorKind::External);
+        assert!(error.retry_after().is_some());
+        assert!(error.to_string().contains("check `kafka.bootstrap.servers`"), "{error}");
+    }
+
+    #[test]
+    fn never_shows_a_secret() {
+        let refused = KafkaError::ClientConfig(
+            RDKafkaConfRes::RD_KAFKA_CONF_INVALID,
+            "Invalid value \"hunter2\" for \"sasl.password\"".to_owned(),
+            "sasl.password".to_owned(),
+            "hunter2".to_owned(),
+        );
+        let error = parameter_refused("source `kafka`", &refused).to_string();
+        assert!(error.contains("kafka.sasl.password") && !error.contains("hunter2"), "{error}");
+    }
+}

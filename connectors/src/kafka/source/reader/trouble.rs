@@ -1,0 +1,123 @@
+//! What goes wrong while reading: what ends the query, what passes, what is left out.
+
+use super::super::super::errors;
+use super::super::super::topics::Lookup;
+use super::super::{CorruptRecord, loss};
+use super::{News, Reader};
+use crate::error::{ConnectorError, Result};
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long to wait after the brokers did not say what became of an offset.
+const RECHECK: Duration = Duration::from_secs(1);
+
+impl Reader {
+    pub(super) fn failed(&mut self, error: &KafkaError) -> Result<()> {
+        let reason = self.consumer.context().last_error();
+        let (source, brokers) = (&self.settings.name, &self.brokers);
+        let Some(code) = errors::code_of(error) else {
+            return Err(errors::failed(
+                format!("{}: reading failed (brokers {brokers})", self.connector),
+                error,
+            ));
+        };
+        match code {
+            Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::NoOffset | Code::LogTruncation => {
+                self.recheck = Some(Instant::now());
+                Ok(())
+            }
+            Code::BadMessage | Code::InvalidMessage => self.corrupt(&reason),
+            Code::GroupAuthorizationFailed | Code::InvalidGroupId | Code::UnknownGroup => {
+                tracing::warn!(
+                    source,
+                    brokers,
+                    reason,
+                    "group offsets, which serve monitoring alone, cannot be written"
+                );
+                Ok(())
+            }
+            Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition
+                if !self.settings.fail_on_data_loss =>
+            {
+                tracing::warn!(source, brokers, reason, "a partition is not there any more");
+                self.settings.gauges.count_data_loss();
+                Ok(())
+            }
+            code if errors::is_passing(code) => {
+                tracing::warn!(source, brokers, reason, "reading is interrupted, trying again");
+                Ok(())
+            }
+            code => {
+                let what = format!("{}: reading failed (brokers {brokers}): {reason}", self.connector);
+                Err(errors::failed_with(what, code))
+            }
+        }
+    }
+
+    pub(super) fn corrupt(&self, what: &str) -> Result<()> {
+        let brokers = &self.brokers;
+        if self.settings.corrupt == CorruptRecord::Fail {
+            return Err(ConnectorError::external(
+                format!(
+                    "{}: corrupt record (brokers {brokers}); let the source skip corrupt records to go on without it",
+                    self.connector
+                ),
+                what.to_owned(),
+            ));
+        }
+        let skipped = self.settings.gauges.count_skipped_batch();
+        tracing::warn!(source = self.settings.name, brokers, what, skipped, "corrupt records were skipped");
+        Ok(())
+    }
+
+    /// Finds the partitions of which the client said that it cannot read on.
+    pub(super) fn check_loss(&mut self) -> Result<()> {
+        self.recheck = None;
+        let next = self.parts.iter().map(|part| (part.partition.clone(), part.next)).collect();
+        let lookup = Lookup {
+            consumer: &self.consumer,
+            connector: &self.connector,
+            brokers: &self.brokers,
+            wait_max: self.settings.wait_max,
+        };
+        let lost = match loss::find(&lookup, &next) {
+            Ok(lost) => lost,
+            Err(error) => {
+                tracing::warn!(source = self.settings.name, %error, "the brokers do not say what became of an offset");
+                self.recheck = Some(Instant::now() + RECHECK);
+                return Ok(());
+            }
+        };
+        self.hand_over();
+        let mut again: Vec<usize> = Vec::new();
+        for lost in &lost {
+            loss::report(&self.settings, lost)?;
+            let Some(lane) = self.index.get(&lost.partition).copied() else { continue };
+            self.parts[lane].next = lost.earliest;
+            self.tell(News::Moved { lane, offset: lost.earliest });
+            again.push(lane);
+        }
+        if again.is_empty() {
+            // All is there: the client is to try again, and does not say which partition it gave up.
+            again.extend(0..self.parts.len());
+        }
+        self.assign_again(&again)
+    }
+
+    fn assign_again(&mut self, parts: &[usize]) -> Result<()> {
+        let client = Arc::clone(self.consumer.context());
+        for part in parts {
+            let part = &mut self.parts[*part];
+            part.paused = false;
+            part.statistics = client.statistic(&part.partition.topic, part.partition.partition).count;
+        }
+        let list = self.list(parts.iter().copied());
+        let assigned = self.consumer.incremental_unassign(&list);
+        let assigned = assigned.and_then(|()| self.consumer.incremental_assign(&list));
+        self.waker.wake();
+        assigned
+            .map_err(|error| errors::failed(format!("{}: partitions cannot be read", self.connector), &error))
+    }
+}
