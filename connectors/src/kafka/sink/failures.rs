@@ -1,0 +1,53 @@
+//! Messages that were not delivered, as errors that say which and what to do.
+
+use super::super::errors;
+use crate::error::ConnectorError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::Message;
+
+/// A message that was not delivered. Its key and value are not shown: they may be secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    topic: String,
+    partition: Option<i32>,
+    bytes: usize,
+    code: Code,
+    /// What the client last said about its brokers.
+    trouble: Option<String>,
+}
+
+impl Failure {
+    pub(super) fn of(error: &KafkaError, message: &impl Message, trouble: Option<String>) -> Failure {
+        Failure {
+            topic: message.topic().to_owned(),
+            partition: (message.partition() >= 0).then(|| message.partition()),
+            bytes: super::deliveries::size(message.key(), message.payload()),
+            code: errors::code_of(error).unwrap_or(Code::Unknown),
+            trouble,
+        }
+    }
+
+    /// One that the client did not even take.
+    pub(super) fn refused(error: &KafkaError, topic: &str, partition: Option<i32>, bytes: usize) -> Failure {
+        let code = errors::code_of(error).unwrap_or(Code::Unknown);
+        Failure { topic: topic.to_owned(), partition, bytes, code, trouble: None }
+    }
+
+    /// The code of librdkafka or the broker.
+    pub(super) fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The error; `connector` names the sink.
+    pub(super) fn error(&self, connector: &str) -> ConnectorError {
+        let Failure { topic, bytes, .. } = self;
+        let partition =
+            self.partition.map(|partition| format!(", partition {partition}")).unwrap_or_default();
+        let mut what =
+            format!("{connector} could not deliver a message of {bytes} bytes to topic `{topic}`{partition}");
+        if let (Some(trouble), true) = (&self.trouble, errors::is_passing(self.code)) {
+            what = format!("{what} (the client last said: {trouble})");
+        }
+        errors::failed_with(what, self.code)
+    }
+}
