@@ -349,7 +349,7 @@ fn a_batch_function_is_not_called_without_rows_and_its_error_names_the_sink() {
 }
 
 /// Set `LOTIC_REGENERATE=1` to write the page anew.
-#[cfg(all(feature = "parquet", feature = "orc"))]
+#[cfg(all(feature = "kafka", feature = "parquet", feature = "orc"))]
 #[test]
 fn the_page_of_options_is_what_the_formats_say() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/options.md");

@@ -3,7 +3,7 @@
 use super::ReadRequest;
 use crate::error::{ConnectorError, Result};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use std::sync::Arc;
 
@@ -58,10 +58,7 @@ pub(super) fn check_given(format: &str, request: &ReadRequest, fixed: &Schema) -
     let Some(given) = request.schema.as_ref().filter(|given| !given.fields().is_empty()) else {
         return Ok(());
     };
-    let fits = |(ours, theirs): (&Arc<Field>, &Arc<Field>)| {
-        ours.name().eq_ignore_ascii_case(theirs.name()) && same_kind(ours.data_type(), theirs.data_type())
-    };
-    if given.fields().len() == fixed.fields().len() && fixed.fields().iter().zip(given.fields()).all(fits) {
+    if same_columns(fixed.fields(), given.fields()) {
         return Ok(());
     }
     let list = |schema: &Schema| {
@@ -75,10 +72,22 @@ pub(super) fn check_given(format: &str, request: &ReadRequest, fixed: &Schema) -
     )))
 }
 
+fn same_columns(ours: &Fields, theirs: &Fields) -> bool {
+    let fits = |(ours, theirs): (&Arc<Field>, &Arc<Field>)| {
+        ours.name().eq_ignore_ascii_case(theirs.name()) && same_kind(ours.data_type(), theirs.data_type())
+    };
+    ours.len() == theirs.len() && ours.iter().zip(theirs).all(fits)
+}
+
 fn same_kind(ours: &DataType, theirs: &DataType) -> bool {
     match ours {
         DataType::Timestamp(..) => matches!(theirs, DataType::Timestamp(..)),
         DataType::Utf8 => matches!(theirs, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View),
+        DataType::Binary => matches!(theirs, DataType::Binary | DataType::LargeBinary | DataType::BinaryView),
+        DataType::List(ours) => {
+            matches!(theirs, DataType::List(theirs) if same_kind(ours.data_type(), theirs.data_type()))
+        }
+        DataType::Struct(ours) => matches!(theirs, DataType::Struct(theirs) if same_columns(ours, theirs)),
         _ => ours == theirs,
     }
 }

@@ -10,6 +10,8 @@
 //! | [`files`] | folders: listing, the stream of new files, bounded reads, the exactly-once sink |
 //! | [`socket`], [`rate`], [`memory`], [`console`], [`blackhole`], [`foreach`] | what is not files |
 //! | [`show`] | rows as a table of text |
+//!
+//! With the feature `kafka`, the topics of Apache Kafka are in the room `kafka`.
 
 pub mod blackhole;
 mod columns;
@@ -19,6 +21,8 @@ pub mod files;
 pub mod foreach;
 pub mod format;
 mod from_rows;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod memory;
 pub mod options;
 pub mod rate;
@@ -187,6 +191,16 @@ pub trait BoundedTable: Debug + Send + Sync {
     /// # Errors
     /// If the partition cannot be opened.
     fn read(&self, partition: usize, projection: Option<&[usize]>) -> Result<RowReader>;
+
+    /// The same table as it is now: what is added later is not in its partitions, however often they are asked
+    /// for. `None` if the partitions of this one are all there is to hold on to. Who reads a table more than
+    /// once in one query, or beside another query, reads a snapshot for each.
+    ///
+    /// # Errors
+    /// If the outside cannot be asked.
+    fn snapshot(&self) -> Result<Option<Arc<dyn BoundedTable>>> {
+        Ok(None)
+    }
 
     /// The Parquet files whose rows, with these columns by name and type, are the rows of this table and no
     /// more; `None` if there is more to it, and [`BoundedTable::read`] is the only way. Cost: reads the footer

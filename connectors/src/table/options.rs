@@ -9,7 +9,8 @@ use std::time::Duration;
 /// An option that a format knows: what the checks and the documentation are made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OptionSpec {
-    /// Its name, as Spark writes it.
+    /// Its name, as Spark writes it; one that ends with `.*` stands for all names that begin so, such as
+    /// `kafka.*`.
     pub name: &'static str,
     /// The default, as a user would write it; empty if it has none.
     pub default: &'static str,
@@ -21,6 +22,16 @@ impl OptionSpec {
     /// An option.
     pub const fn new(name: &'static str, default: &'static str, doc: &'static str) -> Self {
         OptionSpec { name, default, doc }
+    }
+
+    /// Whether an option of this name, in any case, is this one.
+    pub fn covers(&self, name: &str) -> bool {
+        match self.name.strip_suffix('*').filter(|prefix| prefix.ends_with('.')) {
+            None => self.name.eq_ignore_ascii_case(name),
+            Some(prefix) => name
+                .get(..prefix.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(prefix) && name.len() > prefix.len()),
+        }
     }
 }
 
@@ -102,7 +113,7 @@ impl Options {
     /// The first that is not, with the nearest known one, or all of them.
     pub fn check(&self, format: &str, known: &[OptionSpec]) -> Result<()> {
         for (name, _) in self.iter() {
-            if known.iter().any(|spec| spec.name.eq_ignore_ascii_case(name)) {
+            if known.iter().any(|spec| spec.covers(name)) {
                 continue;
             }
             let names = || known.iter().map(|spec| spec.name);
@@ -256,6 +267,16 @@ mod tests {
         let far: Options = [("zzz", "true")].into_iter().collect();
         let error = far.check("csv", &KNOWN).unwrap_err().to_string();
         assert!(error.ends_with("its options are: header, maxFilesPerTrigger"), "{error}");
+    }
+
+    #[test]
+    fn a_prefix_stands_for_all_names_that_begin_so() {
+        let spec = OptionSpec::new("kafka.*", "", "");
+        assert!(spec.covers("kafka.client.id") && spec.covers("KAFKA.linger.ms"));
+        assert!(!spec.covers("kafka.") && !spec.covers("kafka") && !spec.covers("kafkaConsumer.x"));
+        let options: Options = [("kafka", "x")].into_iter().collect();
+        let error = options.check("kafka", &[spec]).unwrap_err().to_string();
+        assert!(error.ends_with("did you mean `kafka.*`?"), "{error}");
     }
 
     #[test]

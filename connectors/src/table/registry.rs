@@ -30,6 +30,8 @@ pub fn registry() -> Registry {
     registry.register(Arc::new(FilesFormat::new(Csv)));
     registry.register(Arc::new(FilesFormat::new(Json)));
     registry.register(Arc::new(FilesFormat::new(Text)));
+    #[cfg(feature = "kafka")]
+    registry.register(Arc::new(super::kafka::KafkaFormat));
     #[cfg(feature = "orc")]
     registry.register(Arc::new(FilesFormat::new(super::format::orc::Orc)));
     #[cfg(feature = "parquet")]
