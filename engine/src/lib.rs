@@ -98,3 +98,8 @@ struct Readme;
 #[cfg(all(doctest, feature = "sql"))]
 #[doc = include_str!("../docs/tables.md")]
 struct TablesByExample;
+
+/// The examples of the guide to Kafka are compiled.
+#[cfg(all(doctest, feature = "kafka"))]
+#[doc = include_str!("../docs/kafka.md")]
+struct KafkaByExample;

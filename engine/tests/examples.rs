@@ -6,24 +6,11 @@
 #[allow(dead_code, reason = "shared with the tests of the binary")]
 mod process;
 
-use process::{Running, command, lotic, with_input};
+use process::{Running, command, example, lotic, with_input};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-
-/// An example, as cargo has built it beside this test.
-fn example(name: &str, arguments: &[&str]) -> Running {
-    let test = std::env::current_exe().unwrap();
-    let path = test.ancestors().nth(2).unwrap().join("examples").join(name);
-    assert!(
-        path.exists(),
-        "the example `{name}` is not built: run `cargo test -p lotic`, or `cargo build -p lotic --examples` first"
-    );
-    let mut command = Command::new(path);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    Running::of(command.spawn().unwrap())
-}
 
 /// A server on a free port, in place of `nc -lk 9999`.
 fn server() -> (TcpListener, String) {

@@ -20,6 +20,7 @@ pub(crate) fn end(done: Result<(), Box<dyn Error>>) -> ExitCode {
 
 /// From now on Ctrl-C stops the query in order: what was received is processed and a last checkpoint written.
 /// For a program that waits until the query has ended.
+#[allow(dead_code, reason = "a program that ends by itself has no use for it")]
 pub(crate) fn stop_at_ctrl_c(query: StreamingQuery) -> std::io::Result<()> {
     let (listening, ready) = channel();
     std::thread::Builder::new().name("ctrl-c".to_owned()).spawn(move || {

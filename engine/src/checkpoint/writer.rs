@@ -210,7 +210,10 @@ impl Work {
             if let Some((sink, prepare)) = prepare {
                 let prepared = Error::catch(|| Ok(prepare()?));
                 let bytes = prepared.map_err(|error| error.at_operator(&sink))?;
-                part.handles.push(Handle { sink, epoch, bytes });
+                // What a sink without a committer prepares is done with that.
+                if self.committers.contains_key(&sink) {
+                    part.handles.push(Handle { sink, epoch, bytes });
+                }
             }
             Ok(())
         })();

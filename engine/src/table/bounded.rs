@@ -35,16 +35,18 @@ pub(super) struct BoundedProvider(pub(super) Arc<dyn BoundedTable>);
 enum Found {
     /// By DataFusion, which leaves out what a filter rules out: row groups, pages.
     Parquet(Vec<PartitionedFile>),
-    /// By the table itself, in this many partitions.
-    Partitions(usize),
+    /// By the table itself, as it was found, in this many partitions.
+    Partitions(Arc<dyn BoundedTable>, usize),
 }
 
-fn find(table: &dyn BoundedTable, columns: Option<&[usize]>) -> lotic_connectors::Result<Found> {
+fn find(table: Arc<dyn BoundedTable>, columns: Option<&[usize]>) -> lotic_connectors::Result<Found> {
+    let table = table.snapshot()?.unwrap_or(table);
     let files = table.parquet_files(columns)?;
     if let Some(files) = files.and_then(|files| files.iter().map(object).collect::<Option<_>>()) {
         return Ok(Found::Parquet(files));
     }
-    table.partitions().map(Found::Partitions)
+    let partitions = table.partitions()?;
+    Ok(Found::Partitions(table, partitions))
 }
 
 /// A file as the object store has it; `None` if it has another name there.
@@ -97,20 +99,20 @@ impl TableProvider for BoundedProvider {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let (table, columns) = (Arc::clone(&self.0), projection.cloned());
-        let found = tokio::task::spawn_blocking(move || find(table.as_ref(), columns.as_deref())).await;
+        let found = tokio::task::spawn_blocking(move || find(table, columns.as_deref())).await;
         let found = found.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))?;
         let schema = match projection {
             Some(columns) => Arc::new(self.0.schema().project(columns)?),
             None => self.0.schema(),
         };
-        let partitions = match found.map_err(outer)? {
+        let (table, partitions) = match found.map_err(outer)? {
             Found::Parquet(files) => return Ok(parquet(files, &schema, state, limit)),
-            Found::Partitions(partitions) => partitions,
+            Found::Partitions(table, partitions) => (table, partitions),
         };
         let streams = state.config().target_partitions().clamp(1, partitions.max(1));
         let parts = (0..streams).map(|stream| {
             Arc::new(Part {
-                table: Arc::clone(&self.0),
+                table: Arc::clone(&table),
                 partitions: stream * partitions / streams..(stream + 1) * partitions / streams,
                 projection: projection.cloned(),
                 schema: Arc::clone(&schema),

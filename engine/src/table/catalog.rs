@@ -52,7 +52,7 @@ impl Catalog {
 }
 
 fn knows(specs: &[OptionSpec], name: &str) -> bool {
-    specs.iter().any(|spec| spec.name.eq_ignore_ascii_case(name))
+    specs.iter().any(|spec| spec.covers(name))
 }
 
 impl ExternalTable {

@@ -29,6 +29,20 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     command
 }
 
+/// An example, as cargo has built it beside this test.
+#[allow(dead_code, reason = "for the tests of the examples")]
+pub(crate) fn example(name: &str, arguments: &[&str]) -> Running {
+    let test = std::env::current_exe().unwrap();
+    let path = test.ancestors().nth(2).unwrap().join("examples").join(name);
+    assert!(
+        path.exists(),
+        "the example `{name}` is not built: run `cargo test -p lotic`, or `cargo build -p lotic --examples` first"
+    );
+    let mut command = Command::new(path);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Running::of(command.spawn().unwrap())
+}
+
 /// Runs to the end.
 pub(crate) fn lotic(arguments: &[&str]) -> Done {
     with_input(arguments, "")

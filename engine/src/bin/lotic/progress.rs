@@ -124,8 +124,11 @@ impl QueryListener for Progress {
 
 /// What the live line says.
 fn line_of(progress: &QueryProgress, shown: &Shown) -> String {
+    let lags = progress.sources.iter().flat_map(|source| source.figures.values());
+    let lags: Vec<f64> = lags.filter_map(|figures| figures.get("lag").copied()).collect();
+    let lag = if lags.is_empty() { String::new() } else { format!("  lag {}", count(lags.iter().sum())) };
     format!(
-        "{}  {} epoch {}  in {} ({}/s)  out {} ({}/s)  p50 {}  p99 {}  checkpoint {} in {:.1} ms",
+        "{}  {} epoch {}  in {} ({}/s){lag}  out {} ({}/s)  p50 {}  p99 {}  checkpoint {} in {:.1} ms",
         progress.name,
         progress.mode,
         progress.epoch,
