@@ -5,7 +5,7 @@ use crate::environment::Machine;
 use crate::error::{Error, Result};
 use crate::http_client::HttpArguments;
 use crate::options::{Modes, Options, RUNS, WaitChoice};
-use crate::report::{Report, table, write_folder};
+use crate::report::{Measured, Report, table, write_folder};
 use crate::workload::{Epochs, WORKLOADS, Workload, socket};
 use crate::{runner, self_test};
 use clap::builder::PossibleValuesParser;
@@ -77,6 +77,9 @@ struct RunArguments {
     /// Milliseconds between epochs, or off for no checkpoints [default: 100, and 0 in micro-batch mode as well]
     #[arg(long, value_name = "MS|off", value_parser = epoch)]
     epoch: Option<Epochs>,
+    /// Brokers of the kafka- workloads [default: $LOTIC_TEST_KAFKA, or a test broker that is started and stopped]
+    #[arg(long, value_name = "HOST:PORT", value_parser = bootstrap)]
+    bootstrap: Option<String>,
     /// Measure other engines too (needs the feature `peers`)
     #[arg(long)]
     peers: bool,
@@ -122,6 +125,17 @@ fn epoch(text: &str) -> Result<Epochs, String> {
         .ok_or_else(|| "give milliseconds or `off`".to_owned())
 }
 
+fn bootstrap(text: &str) -> Result<String, String> {
+    let is_address = |address: &str| {
+        let (host, port) = address.trim().rsplit_once(':')?;
+        (!host.is_empty() && port.parse::<u16>().ok()? > 0).then_some(())
+    };
+    match text.split(',').all(|address| is_address(address).is_some()) {
+        true => Ok(text.to_owned()),
+        false => Err("give host:port, several separated by commas".to_owned()),
+    }
+}
+
 impl RunArguments {
     fn options(&self) -> Options {
         Options {
@@ -135,12 +149,22 @@ impl RunArguments {
             poisson: self.poisson,
             peers: self.peers,
             seed: self.seed,
+            bootstrap: self.bootstrap.clone(),
         }
     }
 
     fn check(&self) -> Result<()> {
         if self.peers && !cfg!(feature = "peers") {
             return Err(Error::Input("--peers needs a build with `--features peers`".to_owned()));
+        }
+        if self.bootstrap.is_some() && !cfg!(feature = "kafka") {
+            return Err(Error::Input("--bootstrap needs a build with `--features kafka`".to_owned()));
+        }
+        if self.bootstrap.is_some() && !self.workloads().iter().any(|workload| workload.needs_broker()) {
+            return Err(Error::Input(
+                "--bootstrap is for workloads over Apache Kafka, such as --workload kafka-stateless"
+                    .to_owned(),
+            ));
         }
         if self.epoch == Some(Epochs::Every(Duration::ZERO)) && self.mode != Modes::MicroBatch {
             return Err(Error::Input("--epoch 0 is for --mode micro-batch: as fast as possible".to_owned()));
@@ -160,7 +184,7 @@ impl RunArguments {
         self.check()?;
         let options = self.options();
         let machine = Machine::observe(&options);
-        let measured = runner::run(&self.workloads(), &options)?;
+        let measured = measure(&self.workloads(), options)?;
         print!("{}", table::render(&machine, &measured));
         let rows = measured.iter().flat_map(|one| one.rows.iter().cloned()).collect();
         let report = Report { machine, rows };
@@ -173,6 +197,22 @@ impl RunArguments {
         }
         Ok(())
     }
+}
+
+/// Runs the workloads, over a broker if one of them needs it.
+#[cfg(feature = "kafka")]
+fn measure(workloads: &[&'static dyn Workload], mut options: Options) -> Result<Vec<Measured>> {
+    let broker = match workloads.iter().any(|workload| workload.needs_broker()) {
+        true => Some(crate::workload::kafka::Broker::open(options.bootstrap.as_deref())?),
+        false => None,
+    };
+    options.bootstrap = broker.as_ref().map(|broker| broker.bootstrap().to_owned());
+    runner::run(workloads, &options)
+}
+
+#[cfg(not(feature = "kafka"))]
+fn measure(workloads: &[&'static dyn Workload], options: Options) -> Result<Vec<Measured>> {
+    runner::run(workloads, &options)
 }
 
 impl Command {
@@ -280,12 +320,16 @@ mod tests {
             "bench --runs 0",
             "bench --parallelism 129",
             "bench --epoch sometimes",
+            "bench --bootstrap broker",
+            "bench --bootstrap broker:0,other:9092",
             "bench --mode batch",
             "bench compare a",
             "bench list --runs 2",
         ] {
             assert_eq!(parse(line).map(|_| ()).unwrap_err().exit_code(), 2, "{line}");
         }
+        let unused = parse("bench --bootstrap one:9092,two:9092").unwrap().run.check().unwrap_err();
+        assert_eq!(unused.exit_code(), 2, "no workload over a broker is asked for");
         let zero = parse("bench --epoch 0").unwrap().run.check().unwrap_err();
         assert_eq!(zero.exit_code(), 2);
         let missing = Report::read(std::path::Path::new("no/such/report.json")).unwrap_err();

@@ -20,6 +20,7 @@ struct Key {
     workload: String,
     mode: String,
     trigger: String,
+    delivery: Option<String>,
     rate: Option<u64>,
 }
 
@@ -30,6 +31,7 @@ impl Key {
             workload: row.workload.clone(),
             mode: row.mode.clone(),
             trigger: row.trigger.clone(),
+            delivery: row.delivery.clone(),
             rate: row.rate,
         }
     }
@@ -40,6 +42,9 @@ impl fmt::Display for Key {
         write!(f, "{} {} {}", self.workload, self.engine, self.mode)?;
         if self.trigger != "none" {
             write!(f, " {}", self.trigger)?;
+        }
+        if let Some(delivery) = &self.delivery {
+            write!(f, " {delivery}")?;
         }
         match self.rate {
             Some(rate) => write!(f, " {}/s", grouped(rate)),

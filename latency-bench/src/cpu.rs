@@ -21,6 +21,11 @@ pub fn current_thread() -> Option<ThreadId> {
     link.file_name()?.to_str()?.parse().ok().map(ThreadId)
 }
 
+/// The threads that this process has now; none where the kernel does not say.
+pub fn all_threads() -> Vec<ThreadId> {
+    running_ns().unwrap_or_default().into_keys().collect()
+}
+
 /// The time each living thread of this process was running so far.
 fn running_ns() -> Option<HashMap<ThreadId, u64>> {
     let mut threads = HashMap::new();

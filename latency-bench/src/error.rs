@@ -20,6 +20,14 @@ pub enum Error {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// There is no broker to measure over, or it does not do what it is asked.
+    #[error("the broker {bootstrap}: {cause}")]
+    Broker {
+        /// Its address.
+        bootstrap: String,
+        /// What happened, and what to do.
+        cause: String,
+    },
     /// A run failed.
     #[error("{workload} on {engine}: {cause}")]
     Run {
@@ -44,7 +52,7 @@ impl Error {
         match self {
             Error::Input(_) => 2,
             Error::File { action: "read", .. } => 2,
-            Error::File { .. } | Error::Run { .. } => 1,
+            Error::File { .. } | Error::Broker { .. } | Error::Run { .. } => 1,
         }
     }
 }

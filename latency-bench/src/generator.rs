@@ -182,6 +182,18 @@ pub fn wait_until(timebase: &Timebase, until_ns: u64) -> u64 {
     }
 }
 
+/// Waits for a time without spinning; returns what it then is, which is later by what the system takes to
+/// wake a thread. For a sender that must leave the processors to others.
+pub fn sleep_until(timebase: &Timebase, until_ns: u64) -> u64 {
+    loop {
+        let now_ns = timebase.now_ns();
+        if now_ns >= until_ns {
+            return now_ns;
+        }
+        std::thread::sleep(Duration::from_nanos(until_ns - now_ns));
+    }
+}
+
 /// A sender on a thread of its own.
 #[derive(Debug)]
 pub struct SenderThread {

@@ -16,6 +16,10 @@
 //!
 //! *A self-test* ([`self_test`]) stops a made-up pipeline and fails if the instrument does not see it.
 //!
+//! *Over a broker* (feature `kafka`), the load and the reader that tells the latency are clients of Apache Kafka
+//! of their own; the floor is then the broker's: the reader on the topic that is sent to, with no engine in
+//! between.
+//!
 //! | module | what it holds |
 //! |---|---|
 //! | [`clock`], [`schedule`], [`event`], [`generator`] | what is sent, and when |

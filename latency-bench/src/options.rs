@@ -71,6 +71,8 @@ pub struct Options {
     pub peers: bool,
     /// Seed of keys and schedules.
     pub seed: u64,
+    /// The brokers of the workloads over Apache Kafka; none if no such workload is asked for.
+    pub bootstrap: Option<String>,
 }
 
 impl Default for Options {
@@ -86,6 +88,7 @@ impl Default for Options {
             poisson: false,
             peers: false,
             seed: 1,
+            bootstrap: None,
         }
     }
 }
@@ -131,6 +134,8 @@ impl Options {
             keys: KEYS,
             batch_records: BATCH_RECORDS,
             seed: self.seed,
+            delivery: None,
+            bootstrap: self.bootstrap.clone(),
         }
     }
 

@@ -36,6 +36,9 @@ pub struct Row {
     pub mode: String,
     /// What begins an epoch, as `continuous:100ms`; `none` for an engine without.
     pub trigger: String,
+    /// `at-least-once` or `exactly-once`; none where the workload does not compare that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<String>,
     /// Records per second offered; 0 if idle, none if saturated.
     pub rate: Option<u64>,
     /// The number of the run, from 1.
@@ -73,6 +76,7 @@ impl Row {
             workload: config.name(),
             mode: config.mode.to_string(),
             trigger: config.trigger(),
+            delivery: config.delivery.map(|delivery| delivery.to_string()),
             rate: config.load.rate(),
             run,
             count: result.from_intended.len(),
@@ -184,6 +188,7 @@ impl Measured {
         if self.config.trigger() != "none" {
             parts.push(self.config.trigger());
         }
+        parts.extend(self.config.delivery.map(|delivery| delivery.to_string()));
         parts.push(load);
         parts.join(".").replace([':', '/', ' '], "-")
     }

@@ -14,6 +14,8 @@ use std::time::{Duration, SystemTime};
 
 mod checkpointing;
 mod idle;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod keyed_count;
 mod live_switch;
 mod lotic;
@@ -36,6 +38,12 @@ pub static WORKLOADS: &[&dyn Workload] = &[
     #[cfg(feature = "tables")]
     &table::TableFiles,
     &socket::Socket,
+    #[cfg(feature = "kafka")]
+    &kafka::STATELESS,
+    #[cfg(feature = "kafka")]
+    &kafka::GROUPED,
+    #[cfg(feature = "kafka")]
+    &kafka::JOIN,
     &checkpointing::Checkpointing,
     &live_switch::LiveSwitch,
     &saturation::Saturation,
@@ -49,6 +57,11 @@ pub trait Workload: Sync {
 
     /// What it measures, in one line.
     fn description(&self) -> &'static str;
+
+    /// Whether it runs over a broker of Apache Kafka.
+    fn needs_broker(&self) -> bool {
+        false
+    }
 
     /// The configurations to compare, in the order of the table. They are run in turns: A B C A B C.
     fn cases(&self, options: &Options) -> Vec<RunConfig>;
@@ -111,6 +124,24 @@ pub enum Epochs {
     Every(Duration),
 }
 
+/// What a sink promises about each record after a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// It may come again; it is visible at once.
+    AtLeastOnce,
+    /// It comes once; it is visible when its epoch is committed.
+    ExactlyOnce,
+}
+
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Delivery::AtLeastOnce => "at-least-once",
+            Delivery::ExactlyOnce => "exactly-once",
+        })
+    }
+}
+
 /// How much is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Load {
@@ -164,6 +195,10 @@ pub struct RunConfig {
     pub batch_records: usize,
     /// Seed of keys and of a Poisson schedule.
     pub seed: u64,
+    /// What the sink promises, where the workload compares that.
+    pub delivery: Option<Delivery>,
+    /// The brokers of a workload over Apache Kafka.
+    pub bootstrap: Option<String>,
 }
 
 impl RunConfig {
@@ -209,15 +244,16 @@ impl RunConfig {
         }
     }
 
-    /// Who does it and how, for people: `lotic continuous 100 ms`.
+    /// Who does it and how, for people: `lotic continuous 100 ms`, `lotic continuous 10 ms, exactly-once`.
     pub fn label(&self) -> String {
-        match (self.engine, self.epochs) {
+        let label = match (self.engine, self.epochs) {
             (Engine::Floor | Engine::Timely | Engine::DataFusion, _) => self.engine.to_string(),
             (Engine::Lotic, Epochs::Off) => format!("lotic {}, no checkpoints", self.mode),
             (Engine::Lotic, Epochs::Every(length)) => {
                 format!("lotic {} {} ms", self.mode, length.as_millis())
             }
-        }
+        };
+        self.delivery.map_or(label.clone(), |delivery| format!("{label}, {delivery}"))
     }
 
     /// An error of this run.
