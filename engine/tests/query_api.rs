@@ -193,10 +193,11 @@ fn the_status_follows_the_query() {
         input.add([1]);
         std::thread::scope(|scope| {
             let stopped = scope.spawn(|| query.stop());
-            while query.status() != QueryStatus::Stopping {
-                assert!(query.is_active());
+            // If it was stopped before it read row 1, it may have stopped before anybody looks.
+            while query.status() == QueryStatus::Running {
                 std::thread::yield_now();
             }
+            assert!(matches!(query.status(), QueryStatus::Stopping | QueryStatus::Stopped));
             gate_opens(&gate, &query);
             stopped.join().unwrap().unwrap();
         });

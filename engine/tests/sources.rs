@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
-use lotic::connectors::memory::{MemorySink, MemorySource};
+use lotic::connectors::memory::{self, MemorySink, MemorySource};
 use lotic::connectors::{Latest, Offsets, PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits};
 use lotic::operators::{Instance, Rows};
 use lotic::{Session, StreamingQuery, Trigger};
@@ -170,12 +170,15 @@ fn a_source_may_take_its_time_to_say_what_there_is_to_read() {
     let triggers = [CONTINUOUS, MICRO_BATCH, Trigger::AvailableNow, Trigger::Once];
     for (wakes, trigger) in [true, false].into_iter().flat_map(|wakes| triggers.map(|t| (wakes, t))) {
         let sink = MemorySink::new();
-        let rows = MemorySource::partitioned(0..1000u64, 3);
+        let (input, rows) = memory::stream::<u64>("rows", 3);
+        input.add(0..1000);
         let query = session(2).source(Asks { rows, wakes }).sink(sink.clone()).max_rows_per_batch(100);
         let query = query.start(trigger).unwrap();
         if BOTH.contains(&trigger) {
             query.process_all_available().unwrap();
+            assert_eq!(sink.committed().len(), 1000);
         }
+        input.finish();
         ended(&query);
         let mut seen = sink.committed();
         seen.sort_unstable();

@@ -62,6 +62,10 @@ impl StreamingQuery {
         !matches!(self.status(), QueryStatus::Stopped | QueryStatus::Failed)
     }
 
+    fn check_active(&self) -> Result<()> {
+        if self.is_active() { Ok(()) } else { Err(Error::user("the query has ended: start it again")) }
+    }
+
     /// The newest progress report; none before the first epoch was committed.
     pub fn last_progress(&self) -> Option<QueryProgress> {
         self.shared.recent(1).pop()
@@ -97,9 +101,7 @@ impl StreamingQuery {
         if let Some(sink) = &self.batches_only {
             trigger.check_sink(sink)?;
         }
-        if !self.is_active() {
-            return Err(Error::user("the query has ended: start it again"));
-        }
+        self.check_active()?;
         (self.ask)(Ask::SetTrigger(trigger))
     }
 
@@ -125,6 +127,7 @@ impl StreamingQuery {
     /// # Errors
     /// The cause, if the query failed meanwhile; or that it has ended.
     pub fn process_all_available(&self) -> Result<()> {
+        self.check_active()?;
         let (done, wait) = mpsc::channel();
         (self.ask)(Ask::ProcessAvailable(done))?;
         match wait.recv() {
