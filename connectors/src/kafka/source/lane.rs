@@ -92,9 +92,11 @@ impl Lane {
             self.rows -= allowed as u64;
             self.count(allowed as u64, bytes);
         }
-        if self.waiting.is_empty() && self.next < self.read_to.min(until) {
-            self.next = self.read_to.min(until);
-        }
+        // Between the last row taken and the first that waits there is nothing to read: control records, or
+        // what was compacted. A planned end may lie there.
+        let first_waiting = self.waiting.front().and_then(|waiting| waiting.rows.as_slice().first());
+        let nothing_before = first_waiting.map_or(self.read_to, |row| row.offset);
+        self.next = self.next.max(nothing_before.min(until));
         self.gauge.position.store(self.next, Ordering::Relaxed);
     }
 
@@ -193,6 +195,15 @@ mod tests {
         assert_eq!((lane.next(), lane.rows()), (7, 0));
         assert_eq!(lane.gauge.ahead_rows.load(Ordering::Relaxed), 0);
         assert_eq!(lane.gauge.ahead_bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_planned_end_where_no_record_is_is_reached_before_the_rows_behind_it() {
+        let mut lane = lane(&[&[0, 1], &[5, 6]]);
+        assert_eq!(take(&mut lane, 9, 4), [0, 1]);
+        assert_eq!(lane.next(), 4);
+        assert_eq!(take(&mut lane, 1, u64::MAX), [5]);
+        assert_eq!((lane.next(), lane.rows()), (6, 1));
     }
 
     #[test]
