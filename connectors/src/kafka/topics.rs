@@ -305,8 +305,26 @@ impl<C: ConsumerContext> Lookup<'_, C> {
         )))
     }
 
-    /// One question to the leaders of all partitions. Times without a record are left out.
+    /// One question to the leaders of all partitions, again for a while if one of them is just being elected.
+    /// Times without a record are left out.
     fn ask<'p>(
+        &self,
+        places: impl Iterator<Item = (&'p TopicPartition, Offset)> + Clone,
+    ) -> Result<BTreeMap<TopicPartition, i64>> {
+        let deadline = Instant::now() + self.wait_max;
+        loop {
+            match self.ask_once(places.clone()) {
+                Err(error) if error.retry_after().is_some() && Instant::now() < deadline => {
+                    thread::sleep(ASK_AGAIN);
+                    // The client may know of the leader before.
+                    let _ = self.consumer.fetch_metadata(None, self.wait_max);
+                }
+                answered => return answered,
+            }
+        }
+    }
+
+    fn ask_once<'p>(
         &self,
         places: impl Iterator<Item = (&'p TopicPartition, Offset)>,
     ) -> Result<BTreeMap<TopicPartition, i64>> {
