@@ -62,7 +62,7 @@ const ID_PREFIX: &str = "lotic";
 /// ```
 ///
 /// # Delivery
-/// At least once and visible at once, or [exactly once](KafkaSink::exactly_once); see the [module](self).
+/// At least once and visible at once, or [exactly once](KafkaSink::exactly_once); see `docs/kafka-exactly-once.md`.
 ///
 /// # Errors
 /// An unknown topic is found when the sink starts, or, where messages name their topics, when the epoch
