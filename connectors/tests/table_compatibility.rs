@@ -6,6 +6,8 @@
 #![cfg(all(feature = "orc", feature = "parquet"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/python.rs"]
+mod python;
 #[path = "support/random_tables.rs"]
 mod random_tables;
 
@@ -20,12 +22,15 @@ use lotic_connectors::table::format::json::Json;
 use lotic_connectors::table::format::orc::Orc;
 use lotic_connectors::table::format::parquet::Parquet;
 use lotic_connectors::table::format::{FileFormat, OpenRequest};
+use python::{Scripts, succeed};
 use random_tables::rows;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::Arc;
 use tempfile::TempDir;
+
+const SCRIPTS: Scripts = Scripts { folder: "compatibility", imports: "pyarrow, duckdb" };
 
 /// A format, the columns to write in it, the compressions to write them with, the option for the size of a
 /// group of rows if there is one, and what to read and write with.
@@ -108,31 +113,6 @@ fn all_columns() -> Fields {
     random_tables::fields(kinds)
 }
 
-/// A Python that has what the script needs, in an environment of its own under the target folder.
-fn python() -> Result<PathBuf, String> {
-    let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compatibility");
-    let python = environment.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
-    let ready = || succeed(Command::new(&python).args(["-c", "import pyarrow, duckdb"]));
-    if ready().is_err() {
-        succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
-        let wanted = script("requirements.txt");
-        succeed(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(wanted))?;
-        ready()?;
-    }
-    Ok(python)
-}
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compatibility").join(name)
-}
-
-fn succeed(command: &mut Command) -> Result<String, String> {
-    let Output { status, stdout, stderr } =
-        command.output().map_err(|cause| format!("{command:?}: {cause}"))?;
-    let said = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    if status.success() { Ok(said) } else { Err(format!("{command:?}: {status}\n{said}")) }
-}
-
 fn write_case(case: &Path, format: &dyn FileFormat, batch: &RecordBatch, options: &Options) {
     fs::create_dir_all(case).unwrap();
     let file = File::create_new(case.join("rows").with_extension(format.extension())).unwrap();
@@ -199,7 +179,7 @@ fn read_case(case: &Path) -> Result<(), String> {
 
 #[test]
 fn other_programs_read_our_files_and_we_read_theirs() {
-    let python = match python() {
+    let python = match SCRIPTS.python() {
         Ok(python) => python,
         Err(cause) if std::env::var_os("CI").is_some() => panic!("no Python for this test: {cause}"),
         Err(cause) => {
@@ -211,7 +191,7 @@ fn other_programs_read_our_files_and_we_read_theirs() {
     ours(&folder.path().join("ours"));
     let check = |words: &[&str], folder: &Path| {
         let mut command = Command::new(&python);
-        command.arg(script("check.py")).arg(words[0]).arg(folder).args(&words[1..]);
+        command.arg(SCRIPTS.check()).arg(words[0]).arg(folder).args(&words[1..]);
         succeed(&mut command).unwrap_or_else(|said| panic!("{said}"))
     };
     println!("{}", check(&["read"], &folder.path().join("ours")));

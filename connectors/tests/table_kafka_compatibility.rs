@@ -6,46 +6,26 @@
 #![cfg(all(feature = "kafka", feature = "table"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/python.rs"]
+mod python;
 mod table_kafka_support;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use lotic_connectors::Offsets;
 use lotic_connectors::testing::kafka::TestBroker;
+use python::{Scripts, succeed};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
 use table_kafka_support::{bounded, kafka, read_all, read_rows, start, stream, write_epoch, write_request};
 
-/// A Python that has the client, in an environment of its own under the target folder.
-fn python() -> Result<PathBuf, String> {
-    let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kafka-compatibility");
-    let python = environment.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
-    let ready =
-        || succeed(Command::new(&python).args(["-c", "import kafka, crc32c, lz4, snappy, zstandard"]));
-    if ready().is_err() {
-        succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
-        let wanted = script("requirements.txt");
-        succeed(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(wanted))?;
-        ready()?;
-    }
-    Ok(python)
-}
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka_compatibility").join(name)
-}
-
-fn succeed(command: &mut Command) -> Result<String, String> {
-    let Output { status, stdout, stderr } =
-        command.output().map_err(|cause| format!("{command:?}: {cause}"))?;
-    let [out, said] = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    if status.success() { Ok(out) } else { Err(format!("{command:?}: {status}\n{out}{said}")) }
-}
+const SCRIPTS: Scripts =
+    Scripts { folder: "kafka_compatibility", imports: "kafka, crc32c, lz4, snappy, zstandard" };
 
 fn theirs(python: &Path, words: &[&str]) -> Vec<Value> {
-    let said = succeed(Command::new(python).arg(script("check.py")).args(words))
+    let said = succeed(Command::new(python).arg(SCRIPTS.check()).args(words))
         .unwrap_or_else(|said| panic!("{said}"));
     said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -93,7 +73,7 @@ fn sorted(mut rows: Vec<Value>) -> Vec<Value> {
 #[test]
 fn another_client_reads_our_records_and_we_read_its() {
     let Some(broker) = TestBroker::shared() else { return };
-    let python = match python() {
+    let python = match SCRIPTS.python() {
         Ok(python) => python,
         Err(cause) if std::env::var_os("CI").is_some() => panic!("no Python for this test: {cause}"),
         Err(cause) => {
