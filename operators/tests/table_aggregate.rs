@@ -110,6 +110,7 @@ fn grouping(keys: &[&str], calls: &[usize], emit: Emit) -> Grouping {
         input,
         output: Arc::new(Schema::new(fields)),
         emit,
+        over: None,
     }
 }
 

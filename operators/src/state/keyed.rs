@@ -226,6 +226,16 @@ impl<K: Key, V: Value> KeyedState<K, V> {
         self.own(page)[at].take().map(|(_, value)| value)
     }
 
+    /// Forgets the key of a slot that is held; `hash` is that of the key.
+    #[cfg(feature = "table")]
+    pub(crate) fn remove_slot(&mut self, hash: u64, slot: u32) {
+        let removed = self.index.remove(hash, |number| number == slot);
+        debug_assert_eq!(removed, Some(slot), "the hash is that of the slot's key");
+        self.free.push(slot);
+        let (page, at) = place(slot);
+        self.own(page)[at] = None;
+    }
+
     /// All entries, in slab order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.pages.iter().flat_map(|page| page.entries().iter().flatten()).map(|(key, value)| (key, value))

@@ -7,7 +7,8 @@
 //! | operator | what it does | instances |
 //! |---|---|---|
 //! | [`Steps`] | filters and projections, fused | any |
-//! | [`GroupedAggregate`] | grouped aggregation, DISTINCT | any, behind [`partition_by`]; one without group columns |
+//! | [`AssignWatermark`] | makes the watermark of a column with event time | any |
+//! | [`GroupedAggregate`] | grouped aggregation, of windows too; DISTINCT | any, behind [`partition_by`]; one without group columns |
 //! | [`Expand`] | each row once for each grouping set | any |
 //! | [`Unnest`] | lists to rows, structs to columns | any |
 //! | [`StaticJoin`] | joins the stream with a table that does not change | any |
@@ -18,6 +19,8 @@ mod batch;
 
 #[cfg(feature = "table")]
 mod aggregate;
+#[cfg(feature = "table")]
+mod event_time;
 #[cfg(feature = "table")]
 mod expand;
 #[cfg(feature = "table")]
@@ -42,6 +45,10 @@ pub use batch::{TableBatch, TableBuilder};
 #[cfg(feature = "table")]
 pub use {
     aggregate::{AggregateCall, Emit, GroupedAggregate, Grouping},
+    event_time::{
+        AssignWatermark, WATERMARK_DELAY, bears_event_time, end_times, event_times, watermark_delay,
+        with_watermark_delay,
+    },
     expand::{Expand, GroupingSet},
     join::{JoinKind, JoinSpec, StaticJoin, StaticTable},
     limit::Limit,

@@ -41,6 +41,7 @@ impl Planner<'_> {
             input: Arc::clone(input.schema()),
             output: Arc::clone(node.schema.inner()),
             emit,
+            over: None,
         };
         let schema = Arc::clone(node.schema.inner());
         let kind = if distinct { "distinct" } else { "aggregate" };

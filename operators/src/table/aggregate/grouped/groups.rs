@@ -1,7 +1,7 @@
 //! Which group each row of a batch belongs to.
 
-use super::cell::GroupState;
 use crate::state::KeyedState;
+use crate::table::aggregate::calls::{Calls, GroupState};
 use crate::table::keys::{KeyBytes, hash_bytes};
 
 /// The groups of the rows of a batch, numbered from 0 in the order of their first rows.
@@ -35,18 +35,16 @@ impl Groups {
         }
     }
 
-    /// Adds the rows of these keys until there would be more than `most` groups. New groups begin with
-    /// `cells` empty cells.
+    /// Adds the rows of these keys until there would be more than `most` groups.
     pub(super) fn add<'a>(
         &mut self,
         keys: impl Iterator<Item = &'a [u8]>,
         most: usize,
-        cells: usize,
+        calls: &Calls,
         state: &mut KeyedState<KeyBytes, GroupState>,
     ) {
         for (row, key) in keys.enumerate() {
             self.key.set(key);
-            let make = || GroupState::new(cells);
             let hash = hash_bytes(key);
             if self.slots.len() >= most {
                 // Only rows of the groups there are.
@@ -57,7 +55,7 @@ impl Groups {
                 }
                 continue;
             }
-            let (slot, new) = state.slot(hash, &self.key, make);
+            let (slot, new) = state.slot(hash, &self.key, || calls.empty());
             let group = self.group_of(slot).unwrap_or_else(|| self.begin(slot, row as u32, new));
             self.of_row.push(group);
         }
@@ -80,26 +78,5 @@ impl Groups {
         }
         self.touched[slot as usize] = (self.batch, group);
         group
-    }
-
-    /// The rows that count, group by group and in their order within a group, and where each group ends.
-    pub(super) fn by_group(&self, counts: impl Fn(usize) -> bool) -> (Vec<u32>, Vec<usize>) {
-        let mut ends = vec![0usize; self.slots.len()];
-        let rows = || self.of_row.iter().enumerate().filter(|(row, _)| counts(*row));
-        rows().for_each(|(_, &group)| ends[group as usize] += 1);
-        let mut total = 0;
-        let mut next: Vec<usize> = Vec::with_capacity(ends.len());
-        for end in &mut ends {
-            next.push(total);
-            total += *end;
-            *end = total;
-        }
-        let mut order = vec![0u32; total];
-        for (row, &group) in rows() {
-            let place = &mut next[group as usize];
-            order[*place] = row as u32;
-            *place += 1;
-        }
-        (order, ends)
     }
 }

@@ -1,11 +1,10 @@
 //! The aggregates that DataFusion computes: one accumulator for each group.
 
-use super::cell::{GroupState, SharedBytes};
-use super::{AggregateCall, Groups};
+use super::cell::{GroupStates, SharedBytes};
+use super::{AggregateCall, Grouped};
 use crate::error::{OperatorError, Result};
-use crate::state::KeyedState;
 use crate::table::expression::{arrow_failed_to, as_type, condition, evaluate_all, failed_to};
-use crate::table::keys::{KeyBytes, converter};
+use crate::table::keys::converter;
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take_arrays;
 use arrow::datatypes::DataType;
@@ -73,14 +72,14 @@ impl Others {
     /// Adds rows to the accumulators of their groups.
     pub(super) fn update(
         &mut self,
-        groups: &Groups,
+        groups: Grouped<'_>,
         rows: &RecordBatch,
-        state: &KeyedState<KeyBytes, GroupState>,
+        state: &impl GroupStates,
     ) -> Result<()> {
         if self.calls.is_empty() {
             return Ok(());
         }
-        for &slot in &groups.slots {
+        for &slot in groups.slots {
             if !self.live.contains_key(&slot) {
                 let accumulators = self.accumulators(slot, state)?;
                 self.live.insert(slot, accumulators);
@@ -92,7 +91,7 @@ impl Others {
         Ok(())
     }
 
-    fn update_call(&mut self, number: usize, groups: &Groups, rows: &RecordBatch) -> Result<()> {
+    fn update_call(&mut self, number: usize, groups: Grouped<'_>, rows: &RecordBatch) -> Result<()> {
         let call = &self.calls[number];
         let mut columns = evaluate_all(&call.arguments, rows)?;
         let mask = match &call.call.filter {
@@ -100,7 +99,7 @@ impl Others {
             None => None,
         };
         let counts = |row: usize| mask.as_ref().is_none_or(|mask| mask.value(row));
-        let (order, ends) = groups.by_group(counts);
+        let (order, ends) = by_group(groups, counts);
         let mixed = groups.slots.len() > 1 || order.len() < rows.num_rows();
         if mixed {
             columns = take_arrays(&columns, &UInt32Array::from(order), None)
@@ -119,11 +118,9 @@ impl Others {
     }
 
     /// The accumulators of a group as it was stored.
-    fn accumulators(&self, slot: u32, state: &KeyedState<KeyBytes, GroupState>) -> Result<Accumulators> {
+    fn accumulators(&self, slot: u32, state: &impl GroupStates) -> Result<Accumulators> {
         let mut made = self.calls.iter().map(Other::accumulator).collect::<Result<Accumulators>>()?;
-        let Some((_, GroupState { others: SharedBytes(Some(bytes)), .. })) = state.at(slot) else {
-            return Ok(made);
-        };
+        let SharedBytes(Some(bytes)) = &state.group(slot).others else { return Ok(made) };
         let parser = self.converter.parser();
         let columns = self
             .converter
@@ -140,11 +137,7 @@ impl Others {
     }
 
     /// The current results of groups, one column for each call.
-    pub(super) fn results(
-        &mut self,
-        slots: &[u32],
-        state: &KeyedState<KeyBytes, GroupState>,
-    ) -> Result<Vec<ArrayRef>> {
+    pub(super) fn results(&mut self, slots: &[u32], state: &impl GroupStates) -> Result<Vec<ArrayRef>> {
         let mut columns = vec![Vec::with_capacity(slots.len()); self.calls.len()];
         if columns.is_empty() {
             return Ok(Vec::new());
@@ -169,8 +162,13 @@ impl Others {
         arrays.collect()
     }
 
+    /// Drops the accumulators of a group.
+    pub(super) fn forget(&mut self, slot: u32) {
+        self.live.remove(&slot);
+    }
+
     /// Moves the states of the live accumulators into the keyed state.
-    pub(super) fn store(&mut self, state: &mut KeyedState<KeyBytes, GroupState>) -> Result<()> {
+    pub(super) fn store(&mut self, state: &mut impl GroupStates) -> Result<()> {
         if self.live.is_empty() {
             return Ok(());
         }
@@ -199,8 +197,29 @@ impl Others {
             .convert_columns(&columns)
             .map_err(|error| arrow_failed_to("store the state of an aggregate", &error))?;
         for (slot, row) in slots.into_iter().zip(&rows) {
-            state.at_mut(slot).others = SharedBytes(Some(Arc::from(row.data())));
+            state.group_mut(slot).others = SharedBytes(Some(Arc::from(row.data())));
         }
         Ok(())
     }
+}
+
+/// The rows that count, group by group and in their order within a group, and where each group ends.
+fn by_group(groups: Grouped<'_>, counts: impl Fn(usize) -> bool) -> (Vec<u32>, Vec<usize>) {
+    let mut ends = vec![0usize; groups.slots.len()];
+    let rows = || groups.of_row.iter().enumerate().filter(|(row, _)| counts(*row));
+    rows().for_each(|(_, &group)| ends[group as usize] += 1);
+    let mut total = 0;
+    let mut next: Vec<usize> = Vec::with_capacity(ends.len());
+    for end in &mut ends {
+        next.push(total);
+        total += *end;
+        *end = total;
+    }
+    let mut order = vec![0u32; total];
+    for (row, &group) in rows() {
+        let place = &mut next[group as usize];
+        order[*place] = row as u32;
+        *place += 1;
+    }
+    (order, ends)
 }

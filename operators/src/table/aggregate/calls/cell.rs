@@ -1,5 +1,6 @@
 //! What is kept for a group.
 
+use crate::state::KeyedState;
 use crate::table::keys::KeyBytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::{SmallVec, smallvec};
@@ -86,7 +87,7 @@ pub(super) type Cells = SmallVec<[Cell; 2]>;
 
 /// All that is kept for a group.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct GroupState {
+pub(in crate::table::aggregate) struct GroupState {
     /// One for each native aggregate.
     pub(super) cells: Cells,
     /// The states of the other aggregates, as of the last snapshot; empty if there are none yet.
@@ -97,6 +98,26 @@ impl GroupState {
     /// With so many empty cells.
     pub(super) fn new(cells: usize) -> GroupState {
         GroupState { cells: smallvec![Cell::default(); cells], others: SharedBytes::default() }
+    }
+}
+
+/// Groups in slots.
+pub(in crate::table::aggregate) trait GroupStates {
+    /// The state of the group in a slot, which is held.
+    fn group(&self, slot: u32) -> &GroupState;
+    /// The same, to be changed.
+    fn group_mut(&mut self, slot: u32) -> &mut GroupState;
+}
+
+impl GroupStates for KeyedState<KeyBytes, GroupState> {
+    #[inline]
+    fn group(&self, slot: u32) -> &GroupState {
+        self.at(slot).expect("invariant: the slot is held").1
+    }
+
+    #[inline]
+    fn group_mut(&mut self, slot: u32) -> &mut GroupState {
+        self.at_mut(slot)
     }
 }
 
