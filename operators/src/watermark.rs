@@ -1,6 +1,6 @@
 //! Event time from the rows themselves.
 
-use crate::batch::{Batch, Rows};
+use crate::batch::{self, Rows};
 use crate::error::Result;
 use crate::operator::{Operator, Progress};
 use crate::output::Output;
@@ -37,7 +37,7 @@ impl EventTimeSeen {
     }
 
     /// Emits the promise, if it is more than it was before some rows.
-    pub(crate) fn emit_since<B: Batch>(&self, before: Timestamp, output: &mut Output<B>) {
+    pub(crate) fn emit_since<B: batch::Batch>(&self, before: Timestamp, output: &mut Output<B>) {
         let promise = self.promise();
         if promise > before && !self.ended {
             output.emit_watermark(promise);
@@ -45,7 +45,7 @@ impl EventTimeSeen {
     }
 
     /// A watermark from upstream: the end of the input is passed on, every other is dropped.
-    pub(crate) fn watermark<B: Batch>(&mut self, watermark: Timestamp, output: &mut Output<B>) {
+    pub(crate) fn watermark<B: batch::Batch>(&mut self, watermark: Timestamp, output: &mut Output<B>) {
         if watermark == Timestamp::MAX {
             self.ended = true;
             output.emit_watermark(watermark);
@@ -59,7 +59,11 @@ impl EventTimeSeen {
         Ok(Snapshot { tables: vec![table] })
     }
 
-    pub(crate) fn restore<B: Batch>(&mut self, restore: Restore<'_>, output: &mut Output<B>) -> Result<()> {
+    pub(crate) fn restore<B: batch::Batch>(
+        &mut self,
+        restore: Restore<'_>,
+        output: &mut Output<B>,
+    ) -> Result<()> {
         // Which instance reads which partition may have changed, so only the smallest promise still holds.
         for (at, chunk) in restore.image.chunks(TABLE).iter().enumerate() {
             let largest: Timestamp = codec::decode(TABLE, chunk)?;
