@@ -4,6 +4,9 @@
 //! |---|---|
 //! | `calls` | the aggregates of a query, whatever the rows are grouped by: what is kept for a group, how rows go in, how groups merge, what comes out |
 //! | `grouped` | [`GroupedAggregate`]: groups of equal keys, windows among them; DISTINCT |
+//! | `session` | [`SessionAggregate`]: groups of rows that lie close together in event time |
+//! | `part` | keys of state of which a group key has several |
+//! | `numbered` | the groups that a batch touches |
 //!
 //! Groups are kept in keyed state, so that a marker costs what changed since the last one. Counts, sums,
 //! averages, minima and maxima are computed here, a batch at a time; every other aggregate by DataFusion's
@@ -11,9 +14,13 @@
 
 mod calls;
 mod grouped;
+mod numbered;
+mod part;
+mod session;
 
 pub use calls::AggregateCall;
 pub use grouped::GroupedAggregate;
+pub use session::{SessionAggregate, SessionGrouping};
 
 use super::expression::failed;
 use crate::error::Result;

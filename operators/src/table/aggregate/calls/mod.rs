@@ -4,7 +4,7 @@ mod cell;
 mod native;
 mod others;
 
-pub(super) use cell::{GroupState, GroupStates};
+pub(super) use cell::{GroupState, GroupStates, HoldsGroup};
 
 use crate::error::Result;
 use crate::table::expression::as_type;
@@ -110,6 +110,18 @@ impl Calls {
             }
         };
         Ok(self.is_native.iter().map(column).collect())
+    }
+
+    /// Adds a group to another, as if its rows came after those of the other; it is left as it was or empty.
+    pub(super) fn merge(&mut self, from: u32, into: u32, state: &mut impl GroupStates) -> Result<()> {
+        if !self.natives.is_empty() {
+            let merged = state.group(from).cells.clone();
+            let cells = &mut state.group_mut(into).cells;
+            for ((native, cell), merged) in self.natives.iter().zip(cells).zip(&merged) {
+                native.merge(cell, merged);
+            }
+        }
+        self.others.merge(from, into, state)
     }
 
     /// Forgets what is not in the keyed state of a group that is removed from it.

@@ -162,6 +162,31 @@ impl Others {
         arrays.collect()
     }
 
+    /// Adds a group to another, after it.
+    pub(super) fn merge(&mut self, from: u32, into: u32, state: &impl GroupStates) -> Result<()> {
+        if self.calls.is_empty() {
+            return Ok(());
+        }
+        let merged = match self.live.remove(&from) {
+            Some(live) => live,
+            None => self.accumulators(from, state)?,
+        };
+        if !self.live.contains_key(&into) {
+            let accumulators = self.accumulators(into, state)?;
+            self.live.insert(into, accumulators);
+        }
+        let live = self.live.get_mut(&into).expect("invariant: it was made live");
+        for ((call, mut merged), live) in self.calls.iter().zip(merged).zip(live) {
+            let states = merged.state().map_err(|error| call.failed(&error))?;
+            let column = |(state, data_type): (ScalarValue, &DataType)| {
+                as_type(state.to_array().map_err(|error| call.failed(&error))?, data_type)
+            };
+            let states = states.into_iter().zip(&call.state_types).map(column).collect::<Result<Vec<_>>>()?;
+            live.merge_batch(&states).map_err(|error| call.failed(&error))?;
+        }
+        Ok(())
+    }
+
     /// Drops the accumulators of a group.
     pub(super) fn forget(&mut self, slot: u32) {
         self.live.remove(&slot);
