@@ -11,7 +11,8 @@ use lotic_operators::table::{Deduplicate, DeduplicateSpec, Forget, TableBatch};
 use lotic_operators::testing::{ByRow, Event, OperatorHarness, Stored, rows_as_text};
 use lotic_operators::{Instance, Operator, Output, Progress, Restore, Timestamp};
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::time::Duration;
 use table_time::{Row, batch, batches, column, reached, rows_of, schema, steps, texts};
 
@@ -41,8 +42,8 @@ fn expected(
             Event::Row(row) if reached(watermark, late(row)) => late_rows += 1,
             Event::Row(row) => {
                 let key = texts(row, keys);
-                if !seen.contains_key(&key) {
-                    seen.insert(key, forgotten(row));
+                if let Entry::Vacant(place) = seen.entry(key) {
+                    place.insert(forgotten(row));
                     passed.push(whole(row));
                 }
             }
