@@ -13,17 +13,15 @@ use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, Schema, TimeUnit};
 use datafusion_common::ScalarValue;
 use datafusion_physical_expr::expressions::{col, lit};
 use lotic_operators::limits::FIRINGS_PER_CALL;
-use lotic_operators::table::{
-    Emit, SessionAggregate, SessionGrouping, TableBatch, TableBuilder, partition_by,
-};
-use lotic_operators::testing::{ByRow, Event, OperatorHarness, Stored, rows_as_text};
-use lotic_operators::{Batch, Emitted, Instance, Operator, Output, Progress, Restore, Timestamp};
+use lotic_operators::table::{Emit, SessionAggregate, SessionGrouping, TableBatch};
+use lotic_operators::testing::{ByRow, Event, OperatorHarness, Stored};
+use lotic_operators::{Instance, Operator, Output, Progress, Restore, Timestamp};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use table_time::{
-    Row, aggregate, batch, batches, call, column, output, rows_of, schema, sorted, steps, texts,
-    window_field, window_text,
+    Row, aggregate, batch, batches, call, column, drain, group_of_key, output, rows_of, schema, sorted,
+    steps, texts, window_field, window_text,
 };
 
 fn grouping(keys: &[&str], session: usize, calls: &[usize], emit: Emit) -> SessionGrouping {
@@ -131,7 +129,7 @@ fn keys() -> impl Strategy<Value = (Vec<&'static str>, usize)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn append_mode_emits_a_session_once_when_it_is_over(
@@ -186,24 +184,6 @@ proptest! {
         let model = append_model(&steps, &["k"], 1, &calls);
         prop_assert_eq!((outcome.rows, outcome.late_rows), model);
     }
-}
-
-/// A hash that gives a row of the test kit to the instance that `partition_by` gives it to.
-fn group_of_key(rows: &RecordBatch) -> u64 {
-    let split = partition_by(vec![column("k")], &schema()).unwrap();
-    let mut parts: Vec<TableBuilder> = (0..128).map(|_| TableBuilder::default()).collect();
-    split()(&mut TableBatch::from(rows.clone()), &mut parts);
-    (parts.iter().position(|part| TableBatch::building(part) > 0).unwrap() as u64) << 57
-}
-
-fn drain(output: &mut Output<TableBatch>) -> Vec<Vec<String>> {
-    let mut rows = Vec::new();
-    while let Some(item) = output.take() {
-        if let Emitted::Batch(batch) = item {
-            rows.extend(rows_as_text(batch.rows_left()));
-        }
-    }
-    rows
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! Keys of state of which a group key has several: its sessions, or the panes of its windows.
 
-use super::calls::{GroupState, HoldsGroup};
 use crate::key::{KeyHasher, group_of};
 use crate::limits::KEY_GROUPS;
 use crate::table::keys::{KeyBytes, hash_bytes};
@@ -30,26 +29,6 @@ pub(super) fn part_hash(key: u64, part: i64) -> u64 {
     hasher.write_u64(key);
     hasher.write_i64(part);
     (hasher.finish() >> BITS) | (u64::from(group_of(key)) << (u64::BITS - BITS))
-}
-
-/// A session: the state of its rows, and its bounds in ticks of its event time.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Session {
-    pub(super) start: i64,
-    pub(super) end: i64,
-    pub(super) group: GroupState,
-}
-
-impl HoldsGroup for Session {
-    #[inline]
-    fn group(&self) -> &GroupState {
-        &self.group
-    }
-
-    #[inline]
-    fn group_mut(&mut self) -> &mut GroupState {
-        &mut self.group
-    }
 }
 
 #[cfg(test)]

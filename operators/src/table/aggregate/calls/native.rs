@@ -1,6 +1,11 @@
 //! The aggregates that are computed here: count, sum, avg, min and max of numbers and times. Their results,
 //! null rules and overflow are DataFusion's: integer and decimal sums wrap, floats are ordered with NaN
 //! last. Rows are added in the order of their arrival, so that sums of floats do not depend on batches.
+//!
+//! Floats are ordered as by DataFusion's accumulators of one group, by `ORDER BY` and by Spark: NaN is the
+//! largest. DataFusion's accumulators of many groups let every value replace a NaN and start from the
+//! largest finite numbers, so that what they make of NaN and the infinities depends on the order and the
+//! partitions of the rows. That cannot be agreed with, and cannot be merged, so it is not followed.
 
 use super::AggregateCall;
 use super::cell::{Bits, Cell};

@@ -4,9 +4,10 @@ mod open;
 mod operator;
 mod times;
 
+use super::bounds::Bounds;
 use super::calls::{Calls, Grouped, as_fields, shape};
 use super::numbered::Numbered;
-use super::part::{PartKey, Session, part_hash};
+use super::part::{PartKey, part_hash};
 use super::{AggregateCall, Emit, types_of};
 use crate::error::{OperatorError, Result};
 use crate::output::Output;
@@ -19,10 +20,10 @@ use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use datafusion_physical_expr::PhysicalExpr;
-use open::{Directory, Ends, Open, touched};
+use open::{Directory, Ends, Open, Session, touched};
 use std::fmt;
 use std::sync::Arc;
-use times::{Times, session_type};
+use times::Times;
 
 const SESSIONS: &str = "sessions";
 const SHAPE: &str = "sessions-shape";
@@ -150,8 +151,8 @@ impl SessionAggregate {
         let types = types_of(&grouping.keys, &grouping.input)?;
         let of = |expression| types_of(std::slice::from_ref(expression), &grouping.input);
         let (time_type, gap_type) = (of(&grouping.event_time)?, of(&grouping.gap)?);
-        let output = session_type(&grouping.output, grouping.session)?;
-        let times = Times::new(&grouping.event_time, &grouping.gap, [&time_type[0], &gap_type[0]], output)?;
+        let bounds = Bounds::of(&grouping.output, grouping.session)?;
+        let times = Times::new(&grouping.event_time, &grouping.gap, [&time_type[0], &gap_type[0]], bounds)?;
         Ok(SessionAggregate {
             keys: KeyEncoder::new(grouping.keys.clone(), &types)?,
             key_count: grouping.keys.len(),

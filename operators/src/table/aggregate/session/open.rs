@@ -1,13 +1,34 @@
-//! The sessions that are open, by key and by time.
+//! The sessions that are open: what is kept of them, and indexes by key and by time.
 
 use crate::state::{KeyedState, Timers};
+use crate::table::aggregate::calls::{GroupState, HoldsGroup};
 use crate::table::keys::{KeyBytes, hash_bytes};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::ops::Range;
 
-/// An open session.
+/// A session: the state of its rows, and its bounds in ticks of its event time.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Session {
+    pub(super) start: i64,
+    pub(super) end: i64,
+    pub(super) group: GroupState,
+}
+
+impl HoldsGroup for Session {
+    #[inline]
+    fn group(&self) -> &GroupState {
+        &self.group
+    }
+
+    #[inline]
+    fn group_mut(&mut self) -> &mut GroupState {
+        &mut self.group
+    }
+}
+
+/// Where an open session is.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Open {
     pub(super) start: i64,

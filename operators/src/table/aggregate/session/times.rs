@@ -1,17 +1,14 @@
 //! The times of sessions, in the unit of their event time.
 
 use crate::error::{OperatorError, Result};
-use crate::table::expression::{arrow_failed_to, as_type, evaluate};
+use crate::table::aggregate::bounds::Bounds;
+use crate::table::expression::{arrow_failed_to, evaluate};
 use crate::time::Timestamp;
-use arrow::array::{
-    Array, ArrayRef, AsArray, Int64Array, RecordBatch, StructArray, TimestampMicrosecondArray,
-    TimestampNanosecondArray,
-};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, DurationMicrosecondType, DurationNanosecondType, FieldRef, IntervalDayTimeType,
-    IntervalMonthDayNanoType, IntervalUnit, SchemaRef, TimeUnit, TimestampMicrosecondType,
-    TimestampNanosecondType,
+    DataType, DurationMicrosecondType, DurationNanosecondType, IntervalDayTimeType, IntervalMonthDayNanoType,
+    IntervalUnit, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType,
 };
 use datafusion_physical_expr::PhysicalExpr;
 use std::sync::Arc;
@@ -27,8 +24,7 @@ pub(super) struct Times {
     gap: Arc<dyn PhysicalExpr>,
     zone: Option<Arc<str>>,
     ticks_of_a_microsecond: i64,
-    /// The fields of the output column.
-    fields: [FieldRef; 2],
+    bounds: Bounds,
 }
 
 /// What each row is by itself: a session from its time until the gap after it.
@@ -54,12 +50,12 @@ fn wrong<T>(cause: String) -> Result<T> {
 
 impl Times {
     /// # Errors
-    /// If the expressions or the output column have types that no session can have.
+    /// If the expressions have types that no session can have.
     pub(super) fn new(
         event_time: &Arc<dyn PhysicalExpr>,
         gap: &Arc<dyn PhysicalExpr>,
         types: [&DataType; 2],
-        output: &DataType,
+        bounds: Bounds,
     ) -> Result<Times> {
         let [time_type, gap_type] = types;
         let DataType::Timestamp(unit, zone) = time_type else {
@@ -73,25 +69,13 @@ impl Times {
         ) {
             return wrong(format!("the gap between sessions must be an interval, and `{gap}` is {gap_type}"));
         }
-        let fields = match output {
-            DataType::Struct(fields) => <[FieldRef; 2]>::try_from(fields.to_vec()).ok(),
-            _ => None,
-        };
-        let timed = |field: &FieldRef| matches!(field.data_type(), DataType::Timestamp(..));
-        let Some(fields) = fields.filter(|fields| {
-            fields[0].name() == "start" && fields[1].name() == "end" && fields.iter().all(timed)
-        }) else {
-            return wrong(format!(
-                "a session is a struct of two timestamps, `start` and `end`, and not {output}"
-            ));
-        };
         let ticks_of_a_microsecond = if *unit == TimeUnit::Nanosecond { 1_000 } else { 1 };
         Ok(Times {
             event_time: Arc::clone(event_time),
             gap: Arc::clone(gap),
             zone: zone.clone(),
             ticks_of_a_microsecond,
-            fields,
+            bounds,
         })
     }
 
@@ -153,28 +137,6 @@ impl Times {
 
     /// The column of sessions with these bounds.
     pub(super) fn column(&self, starts: Vec<i64>, ends: Vec<i64>) -> Result<ArrayRef> {
-        let column = |ticks: Vec<i64>, field: &FieldRef| {
-            let zone = match field.data_type() {
-                DataType::Timestamp(_, zone) => zone.clone(),
-                _ => None,
-            };
-            let times: ArrayRef = if self.ticks_of_a_microsecond > 1 {
-                Arc::new(TimestampNanosecondArray::from(ticks).with_timezone_opt(zone))
-            } else {
-                Arc::new(TimestampMicrosecondArray::from(ticks).with_timezone_opt(zone))
-            };
-            as_type(times, field.data_type())
-        };
-        let columns = vec![column(starts, &self.fields[0])?, column(ends, &self.fields[1])?];
-        let sessions = StructArray::try_new(self.fields.to_vec().into(), columns, None);
-        Ok(Arc::new(sessions.map_err(|error| arrow_failed_to("make the column of sessions", &error))?))
-    }
-}
-
-/// The type of the session column of an output.
-pub(super) fn session_type(output: &SchemaRef, session: usize) -> Result<&DataType> {
-    match output.fields().get(session) {
-        Some(field) => Ok(field.data_type()),
-        None => wrong(format!("the output has no column {session} for the session")),
+        self.bounds.column(starts, ends, self.ticks_of_a_microsecond > 1)
     }
 }
