@@ -7,6 +7,8 @@
 mod common;
 mod table_time;
 
+use datafusion_common::ScalarValue;
+use datafusion_physical_expr::expressions::col;
 use lotic_operators::limits::FIRINGS_PER_CALL;
 use lotic_operators::table::{
     AssignWatermark, Emit, GroupedAggregate, Grouping, TableBatch, TableBuilder, partition_by,
@@ -15,6 +17,7 @@ use lotic_operators::testing::{ByRow, Event, OperatorHarness, Outcome, Stored};
 use lotic_operators::{Batch, Emitted, Instance, Operator, Output, Progress, Restore, Timestamp};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use table_time::{
     Row, aggregate, batch, batches, call, column, drain, output, rows_of, schema, sorted, steps, texts,
@@ -372,4 +375,59 @@ fn append_mode_without_event_time_is_refused() {
     assert!(other.contains("k@0") && other.contains("neither a timestamp nor a window"), "{other}");
     let beyond = error(&Grouping { over: Some(7), ..grouping(&["w"], &[0], Emit::Update) });
     assert!(beyond.contains("no group column 7"), "{beyond}");
+}
+
+/// What one operator emits goes into the next as it comes, watermarks too.
+fn pass_on(from: &mut Output<TableBatch>, next: &mut GroupedAggregate, output: &mut Output<TableBatch>) {
+    while let Some(item) = from.take() {
+        match item {
+            Emitted::Batch(mut rows) => next.process(&mut rows, output).unwrap(),
+            Emitted::Watermark(time) => while next.watermark(time, output).unwrap() == Progress::Again {},
+        }
+    }
+}
+
+/// Windows of keys, and of these windows the number of keys: nothing that the first emits is late for the second.
+#[test]
+fn an_aggregation_of_closed_windows_gets_them_before_it_learns_that_they_are_over() {
+    let first = grouping(&["k", "w"], &[0], Emit::Closed);
+    let windows = Arc::clone(&first.output);
+    let count = Grouping {
+        keys: vec![col("w", &windows).unwrap()],
+        output: table_time::output(vec![windows.field_with_name("w").unwrap().clone()], &[call(0)]),
+        input: Arc::clone(&windows),
+        over: Some(0),
+        ..grouping(&["w"], &[0], Emit::Closed)
+    };
+    let (mut first, mut second) =
+        (GroupedAggregate::new(&first).unwrap(), GroupedAggregate::new(&count).unwrap());
+    let (mut between, mut output) = (Output::with_limit(usize::MAX), Output::with_limit(usize::MAX));
+    let mut counts = Vec::new();
+    for window in 0..20 {
+        let rows: Vec<Row> = (0..=window).map(|n| row((n % 4) as u8, window * 10 + n % 10)).collect();
+        first.process(&mut TableBatch::from(batch(&rows)), &mut between).unwrap();
+        let _ = first.watermark(Timestamp(window * 10 + 10), &mut between).unwrap();
+        pass_on(&mut between, &mut second, &mut output);
+        counts.extend(drain(&mut output).into_iter().map(|row| row[1].clone()));
+    }
+    let expected: Vec<String> = (0..20).map(|window: i64| (window + 1).min(4).to_string()).collect();
+    assert_eq!((counts, output.take_late()), (expected, 0));
+}
+
+#[test]
+fn a_group_without_rows_is_over_when_the_input_has_ended() {
+    let grouping = grouping(&["k", "w"], &[0], Emit::Closed);
+    let always =
+        vec![ScalarValue::Utf8(None), ScalarValue::try_from(grouping.output.field(1).data_type()).unwrap()];
+    let operator = GroupedAggregate::new(&grouping).unwrap();
+    let mut operator = operator.with_always(&[always], Instance::ONLY).unwrap();
+    let mut output = Output::default();
+    operator.process(&mut TableBatch::from(batch(&[row(1, 5)])), &mut output).unwrap();
+    assert_eq!(operator.watermark(Timestamp(1_000), &mut output).unwrap(), Progress::Done);
+    assert_eq!(drain(&mut output).len(), 1, "the window");
+    for _ in 0..2 {
+        assert_eq!(operator.watermark(Timestamp::MAX, &mut output).unwrap(), Progress::Done);
+        assert_eq!(operator.finish(&mut output).unwrap(), Progress::Done);
+    }
+    assert_eq!(drain(&mut output), [["NULL", "NULL", "0"]], "the grand total, once");
 }
