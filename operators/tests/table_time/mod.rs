@@ -86,14 +86,25 @@ pub(crate) fn column(name: &str) -> Arc<dyn PhysicalExpr> {
     col(name, &schema()).unwrap()
 }
 
-/// Rows around the watermark, some of them behind it, with watermarks and markers.
+/// Rows around the watermark, some of them behind it, with watermarks and markers. Most times are multiples of
+/// five, so that rows, ends and watermarks often meet.
 pub(crate) fn steps(length: usize) -> impl Strategy<Value = Vec<Event<Row>>> {
-    common::events(length, |watermark, (key, distance, value)| Row {
+    let fives = |time: i64| time - time.rem_euclid(5);
+    let row = move |watermark, (key, distance, value): (u8, i64, u8)| Row {
         k: (key > 0).then_some(key % 4),
-        t: (value > 3).then_some(watermark + distance),
+        t: (value > 3).then(|| {
+            let time = watermark + distance;
+            if value % 4 == 0 { time } else { fives(time) }
+        }),
         v: (value % 9 > 0).then(|| i64::from(value) % 7 * 1000 + i64::from(value)),
-        gap: (value % 50 > 0).then(|| i64::from(value % 20) - 2),
-    })
+        gap: (value % 50 > 0).then(|| if value % 3 == 0 { i64::from(value % 20) - 2 } else { 5 }),
+    };
+    let steps = common::events(length, row);
+    let meet = move |step| match step {
+        Event::Watermark(time) => Event::Watermark(Timestamp(fives(time.0))),
+        other => other,
+    };
+    steps.prop_map(move |steps| steps.into_iter().map(meet).collect())
 }
 
 /// The same as batches of one row each.
