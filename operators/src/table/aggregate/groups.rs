@@ -3,6 +3,7 @@
 use super::cell::GroupState;
 use crate::state::KeyedState;
 use crate::table::keys::{KeyBytes, hash_bytes};
+use std::collections::VecDeque;
 
 /// The groups of the rows of a batch, numbered from 0 in the order of their first rows.
 #[derive(Debug, Default)]
@@ -101,5 +102,37 @@ impl Groups {
             *place += 1;
         }
         (order, ends)
+    }
+}
+
+/// Slots that changed, each once, in the order in which they first did.
+#[derive(Debug, Default)]
+pub(super) struct ChangedSlots {
+    slots: VecDeque<u32>,
+    /// For each slot, whether it is among them.
+    held: Vec<bool>,
+}
+
+impl ChangedSlots {
+    pub(super) fn add(&mut self, slots: &[u32]) {
+        for &slot in slots {
+            if self.held.len() <= slot as usize {
+                self.held.resize(slot as usize + 1, false);
+            }
+            if !std::mem::replace(&mut self.held[slot as usize], true) {
+                self.slots.push_back(slot);
+            }
+        }
+    }
+
+    /// Takes out the first ones.
+    pub(super) fn take(&mut self, most: usize) -> Vec<u32> {
+        let taken: Vec<u32> = self.slots.drain(..most.min(self.slots.len())).collect();
+        taken.iter().for_each(|&slot| self.held[slot as usize] = false);
+        taken
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
     }
 }

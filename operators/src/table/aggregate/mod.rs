@@ -28,10 +28,9 @@ use cell::{Cell, GroupState};
 use datafusion_common::ScalarValue;
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
-use groups::Groups;
+use groups::{ChangedSlots, Groups};
 use native::Native;
 use others::Others;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -41,13 +40,10 @@ const SHAPE: &str = "groups-shape";
 /// When a group is emitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Emit {
-    /// After each batch the groups it touched, each once, with their current values. An aggregation without
-    /// group columns has its one row from the first epoch on.
+    /// After each batch the groups it touched, each once, with their current values; in a micro-batch at the
+    /// end of the epoch those that changed in it, so that an epoch has the same rows however its input was cut
+    /// into batches. An aggregation without group columns has its one row from the first epoch on.
     Update,
-    /// At the end of each epoch the groups that changed in it, each once, so that an epoch has the same rows
-    /// however its input was cut into batches. An aggregation without group columns has its one row from the
-    /// first epoch on.
-    EpochUpdate,
     /// All groups at the end of each epoch in which one changed; an aggregation without group columns has
     /// its one row from the first epoch on. What is restored counts as unchanged.
     Complete,
@@ -126,8 +122,8 @@ pub struct GroupedAggregate {
     cells: Vec<Cell>,
     /// Whether a group changed since all were emitted.
     changed: bool,
-    /// The slots that changed in this epoch, where each is emitted once at its end.
-    changed_slots: BTreeSet<u32>,
+    /// The slots that changed in this micro-batch: each is emitted once, at its end.
+    changed_slots: ChangedSlots,
     /// The next slot, while all groups are emitted.
     next_slot: u32,
 }
@@ -175,7 +171,7 @@ impl GroupedAggregate {
             groups: Groups::default(),
             cells: Vec::new(),
             changed: false,
-            changed_slots: BTreeSet::new(),
+            changed_slots: ChangedSlots::default(),
             next_slot: 0,
         })
     }
@@ -226,12 +222,12 @@ impl GroupedAggregate {
         self.update(&rows)?;
         self.changed = true;
         let first_rows = match self.emit {
-            Emit::Update => std::mem::take(&mut self.groups.first_rows),
-            Emit::New => std::mem::take(&mut self.groups.new_rows),
-            Emit::EpochUpdate => {
-                self.changed_slots.extend(&self.groups.slots);
+            Emit::Update if output.by_epoch() => {
+                self.changed_slots.add(&self.groups.slots);
                 return Ok(());
             }
+            Emit::Update => std::mem::take(&mut self.groups.first_rows),
+            Emit::New => std::mem::take(&mut self.groups.new_rows),
             Emit::Complete | Emit::Final => return Ok(()),
         };
         if first_rows.is_empty() {
@@ -325,12 +321,7 @@ impl GroupedAggregate {
     /// Emits a slice of the groups that changed in this epoch.
     fn emit_changed(&mut self, output: &mut Output<TableBatch>) -> Result<Progress> {
         let most = output.room().clamp(1, TABLE_ROWS_AT_ONCE);
-        let mut slots = Vec::with_capacity(most.min(self.changed_slots.len()));
-        while slots.len() < most
-            && let Some(slot) = self.changed_slots.pop_first()
-        {
-            slots.push(slot);
-        }
+        let slots = self.changed_slots.take(most);
         self.emit_slots(&slots, output)?;
         if self.changed_slots.is_empty() { Ok(Progress::Done) } else { Ok(Progress::Again) }
     }
@@ -370,7 +361,11 @@ fn shape(keys: &[DataType], aggregates: &[AggregateCall]) -> String {
 
 impl Operator<TableBatch, TableBatch> for GroupedAggregate {
     fn process(&mut self, input: &mut TableBatch, output: &mut Output<TableBatch>) -> Result<()> {
-        let emits = matches!(self.emit, Emit::Update | Emit::New);
+        let emits = match self.emit {
+            Emit::Update => !output.by_epoch(),
+            Emit::New => true,
+            Emit::Complete | Emit::Final => false,
+        };
         while input.rows() > 0 && !(emits && output.is_full()) {
             let most = if emits { output.room() } else { usize::MAX };
             self.absorb(input, most, output)?;
@@ -390,12 +385,7 @@ impl Operator<TableBatch, TableBatch> for GroupedAggregate {
             }
             Emit::Update => {
                 let begun = self.begin_always();
-                self.emit_slots(&begun, output)?;
-                Ok(Progress::Done)
-            }
-            Emit::EpochUpdate => {
-                let begun = self.begin_always();
-                self.changed_slots.extend(begun);
+                self.changed_slots.add(&begun);
                 self.emit_changed(output)
             }
             Emit::Final | Emit::New => Ok(Progress::Done),
