@@ -28,6 +28,7 @@ pub struct Output<B: Batch> {
     wake_at: Option<Timestamp>,
     late_rows: u64,
     whole: bool,
+    by_epoch: bool,
 }
 
 impl<B: Batch> Default for Output<B> {
@@ -49,6 +50,7 @@ impl<B: Batch> Output<B> {
             wake_at: None,
             late_rows: 0,
             whole: false,
+            by_epoch: false,
         }
     }
 
@@ -110,6 +112,14 @@ impl<B: Batch> Output<B> {
         self.whole = true;
     }
 
+    /// Whether the rows of now belong to a micro-batch, which ends at its own marker: results that replace one
+    /// another may as well come once, at the end of the epoch, and then do not depend on how the epoch's rows
+    /// were cut into batches. May change at the end of any epoch.
+    #[inline]
+    pub fn by_epoch(&self) -> bool {
+        self.by_epoch
+    }
+
     fn seal(&mut self) {
         if let Some(batch) = B::seal(&mut self.builder) {
             self.sealed_rows += batch.rows();
@@ -120,6 +130,11 @@ impl<B: Batch> Output<B> {
     /// For the runtime: sets the processing time of the next call.
     pub fn set_now(&mut self, now: Timestamp) {
         self.now = now;
+    }
+
+    /// For the runtime: says whether the rows of the next call belong to a micro-batch.
+    pub fn set_by_epoch(&mut self, by_epoch: bool) {
+        self.by_epoch = by_epoch;
     }
 
     /// For the runtime: whether nothing was emitted since the last [`Output::take`] that found nothing.

@@ -255,16 +255,17 @@ proptest! {
     }
 
     #[test]
-    fn an_epoch_gives_each_group_it_changed_once_however_its_rows_were_cut(
+    fn a_micro_batch_gives_each_group_it_changed_once_however_its_rows_were_cut(
         steps in rows_and_markers(40), keys in keys(), calls in calls(),
         batch_rows in 1usize..9, output_rows in 1usize..4,
     ) {
-        let grouping = grouping(&keys, &calls, Emit::EpochUpdate);
+        let grouping = grouping(&keys, &calls, Emit::Update);
         if grouping.output.fields().is_empty() {
             return Ok(());
         }
         let mut operator = GroupedAggregate::new(&grouping).unwrap();
         let (mut stored, mut output) = (Stored::default(), Output::with_limit(output_rows));
+        output.set_by_epoch(true);
         let mut sofar: Vec<Row> = Vec::new();
         for (epoch, rows) in steps.split(Option::is_none).enumerate() {
             let rows = rows_of(rows);

@@ -146,28 +146,45 @@ proptest! {
 
     /// Also those that the watermark takes away within the epoch.
     #[test]
-    fn an_epoch_gives_each_group_it_changed_once_and_forgets_what_is_over(
-        steps in steps(50), keys in keys(), calls in table_time::calls(),
+    fn a_micro_batch_gives_each_group_it_changed_once_and_forgets_what_is_over(
+        steps in steps(50), keys in keys(), calls in table_time::calls(), limit in 1usize..4,
     ) {
-        let grouping = grouping(&keys, &calls, Emit::EpochUpdate);
-        let harness = OperatorHarness::new(|| ByRow(GroupedAggregate::new(&grouping).unwrap())).unordered();
+        let grouping = grouping(&keys, &calls, Emit::Update);
+        let mut operator = GroupedAggregate::new(&grouping).unwrap();
+        let (mut stored, mut output) = (Stored::default(), Output::with_limit(limit));
+        output.set_by_epoch(true);
         let mut model = Model::new(&keys, &calls);
-        let (mut expected, mut changed) = (Vec::new(), BTreeSet::new());
+        let (mut got, mut expected, mut changed) = (Vec::new(), Vec::new(), BTreeSet::new());
         for step in steps.iter().chain([&Event::Marker]) {
             match step {
-                Event::Row(row) => changed.extend(model.row(row)),
+                Event::Row(row) => {
+                    changed.extend(model.row(row));
+                    operator.process(&mut TableBatch::from(batch(std::slice::from_ref(row))), &mut output).unwrap();
+                }
                 Event::Watermark(time) => {
                     let closed = model.watermark(*time);
                     expected.extend(closed.into_iter().filter(|(key, _)| changed.remove(key)).map(|(_, row)| row));
+                    while operator.watermark(*time, &mut output).unwrap() == Progress::Again {
+                        got.extend(drain(&mut output));
+                    }
                 }
                 Event::Marker => {
                     expected.extend(std::mem::take(&mut changed).iter().map(|key| model.result(key)));
+                    while operator.end_epoch(&mut output).unwrap() == Progress::Again {
+                        got.extend(drain(&mut output));
+                    }
+                    stored.store(&operator.snapshot().unwrap());
+                    operator = GroupedAggregate::new(&grouping).unwrap();
+                    let image = stored.image();
+                    operator.restore(Restore { image: &image, instance: Instance::ONLY }, &mut output).unwrap();
+                    got.extend(drain(&mut output));
+                    let _ = operator.watermark(model.watermark, &mut output).unwrap();
                 }
                 Event::Time(_) => {}
             }
+            got.extend(drain(&mut output));
         }
-        let got = comparable(harness.outcome(&batches(&steps)));
-        prop_assert_eq!(got, (sorted(expected), model.late));
+        prop_assert_eq!((sorted(got), output.take_late()), (sorted(expected), model.late));
     }
 
     #[test]
@@ -344,10 +361,11 @@ fn many_groups_that_are_over_together_go_in_slices() {
 /// The state of groups that are gone leaves the snapshot, and their places are used again.
 #[test]
 fn windows_that_come_and_go_leave_nothing_behind() {
-    for emit in [Emit::Closed, Emit::Update, Emit::EpochUpdate] {
+    for (emit, by_epoch) in [(Emit::Closed, false), (Emit::Update, false), (Emit::Update, true)] {
         let grouping = grouping(&["k", "w"], &[0, 5], emit);
         let mut operator = GroupedAggregate::new(&grouping).unwrap();
         let (mut stored, mut output) = (Stored::default(), Output::with_limit(usize::MAX));
+        output.set_by_epoch(by_epoch);
         let mut chunks = BTreeSet::new();
         for window in 0..200 {
             let rows: Vec<Row> = (0..100).map(|n| row(n as u8 % 4, window * 10 + n % 10)).collect();

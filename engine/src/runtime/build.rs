@@ -300,7 +300,9 @@ impl<I: Batch, O: Batch> NodeBuilder for OperatorNode<I, O> {
     fn build(&mut self, node: NodeId, instance: Instance, context: &mut BuildContext<'_>) -> Result<()> {
         let node = context.plan.node(node).clone();
         let next = context.next_stage(&self.outputs, instance)?;
-        let link = Link::new(node.uid.clone(), instance, (self.factory)(instance)?, next);
+        let operator = (self.factory)(instance)?;
+        let mode = ModeWatch::clone(&context.settings.mode);
+        let link = Link::new((node.uid.clone(), instance), operator, mode, next);
         context.place::<I>(&node, instance, Box::new(link), false)
     }
 

@@ -4,6 +4,7 @@ use super::metrics::ActorMetrics;
 use super::stage::{Flow, Signal, Stage, StageContext, StageSnapshot};
 use crate::checkpoint::writer::OperatorSnapshot;
 use crate::error::{Error, Result};
+use lotic_connectors::ModeWatch;
 use lotic_operators::{
     Batch, Emitted, Epoch, Instance, Operator, OperatorError, Output, Progress, Restore, StateImage,
 };
@@ -23,6 +24,7 @@ pub(crate) struct Link<I: Batch, O: Batch> {
     name: String,
     instance: Instance,
     output: Output<O>,
+    mode: ModeWatch,
     /// A batch that the next stage has not taken whole.
     held: Option<O>,
     pending: Option<Pending>,
@@ -31,12 +33,12 @@ pub(crate) struct Link<I: Batch, O: Batch> {
 
 impl<I: Batch, O: Batch> Link<I, O> {
     pub(crate) fn new(
-        name: String,
-        instance: Instance,
+        (name, instance): (String, Instance),
         operator: Box<dyn Operator<I, O>>,
+        mode: ModeWatch,
         next: Box<dyn Stage<O>>,
     ) -> Self {
-        Link { operator, name, instance, output: Output::default(), held: None, pending: None, next }
+        Link { operator, name, instance, output: Output::default(), mode, held: None, pending: None, next }
     }
 
     fn named(&self, error: OperatorError) -> Error {
@@ -70,6 +72,13 @@ impl<I: Batch, O: Batch> Link<I, O> {
         Ok(Flow::Ready)
     }
 
+    /// Says what the operator may know of a call.
+    #[inline]
+    fn prepare(&mut self, context: &StageContext<'_>) {
+        self.output.set_now(context.now.time);
+        self.output.set_by_epoch(self.mode.is_micro_batch());
+    }
+
     /// Takes over what the operator asked for besides rows.
     #[inline]
     fn settle(&mut self, context: &mut StageContext<'_>) {
@@ -83,7 +92,7 @@ impl<I: Batch, O: Batch> Link<I, O> {
     }
 
     fn call(&mut self, signal: Signal, context: &mut StageContext<'_>) -> Result<Progress> {
-        self.output.set_now(context.now.time);
+        self.prepare(context);
         let called = match signal {
             Signal::Watermark(watermark) => self.operator.watermark(watermark, &mut self.output),
             Signal::Tick => self.operator.tick(&mut self.output),
@@ -131,7 +140,7 @@ impl<I: Batch, O: Batch> Link<I, O> {
 
 impl<I: Batch, O: Batch> Stage<I> for Link<I, O> {
     fn push(&mut self, input: &mut I, context: &mut StageContext<'_>) -> Result<Flow> {
-        self.output.set_now(context.now.time);
+        self.prepare(context);
         loop {
             let processed = self.operator.process(input, &mut self.output);
             self.settle(context);
@@ -185,7 +194,7 @@ impl<I: Batch, O: Batch> Stage<I> for Link<I, O> {
         self.next.start(image, next, context)?;
         let state = image(&self.name);
         if !state.tables.is_empty() {
-            self.output.set_now(context.now.time);
+            self.prepare(context);
             let restore = Restore { image: &state, instance: self.instance };
             self.operator.restore(restore, &mut self.output).map_err(|error| self.named(error))?;
             self.settle(context);

@@ -88,9 +88,7 @@ impl DataFrame {
         }
         let mode = super::ToOutputMode::to_output_mode(mode)?;
         let sink = lotic_connectors::table::foreach::ForEachTable::new(|_: RecordBatch| ()).named("sink");
-        let query = tables
-            .plan(&self.session, &self.plan, mode, crate::plan::table::Updates::AtOnce)?
-            .sink(Box::new(sink));
+        let query = tables.plan(&self.session, &self.plan, mode)?.sink(Box::new(sink));
         let shown = query.explain();
         query.discard();
         shown

@@ -2,7 +2,6 @@
 
 use super::catalog::Catalog;
 use crate::error::{Error, Result};
-use crate::plan::table::Updates;
 use crate::session::Session;
 use crate::stream::Piped;
 use crate::table::OutputMode;
@@ -122,10 +121,9 @@ impl TableContext {
         session: &Session,
         plan: &LogicalPlan,
         mode: OutputMode,
-        updates: Updates,
     ) -> Result<Piped<TableBatch>> {
         let tables = crate::plan::table::Tables::new(self.state(), self.runtime().clone());
-        crate::plan::table::plan(session, &tables, plan, mode, updates)
+        crate::plan::table::plan(session, &tables, plan, mode)
     }
 
     /// Whether a plan reads a table made of a typed stream.

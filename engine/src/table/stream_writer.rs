@@ -5,7 +5,6 @@ use super::provider::reads;
 use super::reader::OptionValue;
 use super::writer::plain;
 use crate::error::{Error, Result};
-use crate::plan::table::Updates;
 use crate::query::{StreamingQuery, Trigger};
 use crate::stream::{Piped, Query};
 use crate::table::OutputMode;
@@ -200,7 +199,7 @@ impl DataStreamWriter {
                     let batch = super::reader::frame_of(&session, "batch", Arc::new(table));
                     function(batch.map_err(|error| error.to_string())?, epoch.0).into_result()
                 });
-            let piped = tables.plan(&frame.session, &frame.plan, mode, Updates::EachEpoch)?;
+            let piped = tables.plan(&frame.session, &frame.plan, mode)?;
             Ok(piped.sink(Box::new(sink.named("foreach_batch"))))
         }));
         self
@@ -248,7 +247,7 @@ impl DataStreamWriter {
             }
             Target::Format(name) => {
                 let sink = self.sink(name, options, &frame, mode)?;
-                frame.session.tables()?.plan(&frame.session, &frame.plan, mode, Updates::AtOnce)?.sink(sink)
+                frame.session.tables()?.plan(&frame.session, &frame.plan, mode)?.sink(sink)
             }
         };
         let query = match checkpoint {

@@ -150,7 +150,7 @@ impl DataFrame {
         let frame = plain(self)?;
         let tables = self.session.tables()?;
         let piped = if frame.is_streaming() {
-            tables.plan(&self.session, &frame.plan, mode, crate::plan::table::Updates::AtOnce)?
+            tables.plan(&self.session, &frame.plan, mode)?
         } else {
             Piped::source(&self.session, Box::new(BoundedRows { tables, plan: frame.plan }))
         };

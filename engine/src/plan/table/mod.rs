@@ -62,7 +62,6 @@ pub(crate) fn plan(
     tables: &Tables,
     plan: &LogicalPlan,
     mode: OutputMode,
-    updates: Updates,
 ) -> Result<Piped<TableBatch>> {
     if !is_streaming(plan) {
         return Err(Error::user(
@@ -75,23 +74,12 @@ pub(crate) fn plan(
         session,
         tables,
         mode,
-        updates,
         instances: session.settings().parallelism,
         properties: tables.state().execution_props().clone(),
         names: BTreeMap::new(),
     };
     let part = planner.part(&optimized, false)?;
     Ok(part.with_schema(plan.schema().inner())?.sealed(&planner).into_piped())
-}
-
-/// When an aggregation in output mode update emits the groups that have changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Updates {
-    /// After each batch of rows, so that they come as soon as they can.
-    AtOnce,
-    /// At the end of each epoch, each group once: for sinks that take whole epochs, and the same rows whenever
-    /// an epoch comes again.
-    EachEpoch,
 }
 
 /// An error of DataFusion that the query is to blame for.
@@ -104,7 +92,6 @@ struct Planner<'a> {
     session: &'a Session,
     tables: &'a Tables,
     mode: OutputMode,
-    updates: Updates,
     /// How many instances an operator has that may have several.
     instances: usize,
     properties: ExecutionProps,

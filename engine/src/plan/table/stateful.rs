@@ -3,7 +3,7 @@
 use super::grouping::Keyed;
 use super::legal::{Emission, aggregate_emission, is_distinct};
 use super::part::Part;
-use super::{Planner, Updates, listed, typed, wrong};
+use super::{Planner, listed, typed, wrong};
 use crate::error::{Error, Result};
 use crate::plan::graph::PartitionFactory;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -23,10 +23,9 @@ impl Planner<'_> {
         let distinct = is_distinct(node);
         let (emit, shown) = match emission {
             Emission::Once => (Emit::New, "emits each row when it is first seen"),
-            Emission::Changed if self.updates == Updates::EachEpoch => {
-                (Emit::EpochUpdate, "emits the groups that an epoch has changed, at its end")
+            Emission::Changed => {
+                (Emit::Update, "emits the groups that a batch has changed, in a micro-batch once at its end")
             }
-            Emission::Changed => (Emit::Update, "emits the groups that a batch has changed"),
             Emission::Whole => (Emit::Complete, "emits all groups at the end of an epoch that changed one"),
         };
         // A complete result is emitted by one instance, which alone knows whether any of it has changed.

@@ -105,8 +105,6 @@ impl PlanBench {
     ) -> Result<Query> {
         let frame = self.runtime.block_on(self.context.sql(sql)).map_err(wrong)?;
         let tables = Tables::new(self.context.state(), self.runtime.handle().clone());
-        Ok(plan(&self.session, &tables, frame.logical_plan(), mode, super::Updates::AtOnce)?
-            .sink(sink)
-            .uid("sink"))
+        Ok(plan(&self.session, &tables, frame.logical_plan(), mode)?.sink(sink).uid("sink"))
     }
 }

@@ -36,13 +36,11 @@ use std::sync::Arc;
 /// When a group is emitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Emit {
-    /// After each batch the groups it touched, each once, with their current values. An aggregation without
-    /// group columns has its one row from the first epoch on.
+    /// After each batch the groups it touched, each once, with their current values; in a micro-batch at the
+    /// end of the epoch those that changed in it, so that an epoch has the same rows however its input was cut
+    /// into batches (one that is over is emitted when the watermark says so, within the epoch). An
+    /// aggregation without group columns has its one row from the first epoch on.
     Update,
-    /// At the end of each epoch the groups that changed in it, each once, so that an epoch has the same rows
-    /// however its input was cut into batches. An aggregation without group columns has its one row from the
-    /// first epoch on. A changed group that is over is emitted when the watermark says so, within the epoch.
-    EpochUpdate,
     /// All groups at the end of each epoch in which one changed; an aggregation without group columns has
     /// its one row from the first epoch on. What is restored counts as unchanged. Nothing is ever over.
     Complete,

@@ -49,12 +49,7 @@ impl GroupedAggregate {
     /// Emits a slice of the groups that changed in this epoch.
     pub(super) fn emit_changed(&mut self, output: &mut Output<TableBatch>) -> Result<Progress> {
         let most = output.room().clamp(1, TABLE_ROWS_AT_ONCE);
-        let mut slots = Vec::with_capacity(most.min(self.changed_slots.len()));
-        while slots.len() < most
-            && let Some(slot) = self.changed_slots.pop_first()
-        {
-            slots.push(slot);
-        }
+        let slots = self.changed_slots.take(most);
         self.emit_slots(&slots, output)?;
         if self.changed_slots.is_empty() { Ok(Progress::Done) } else { Ok(Progress::Again) }
     }
@@ -76,7 +71,7 @@ impl GroupedAggregate {
         }
         let Some(closing) = &mut self.closing else { return Ok(Progress::Done) };
         closing.watermark = watermark;
-        let emits = matches!(self.emit, Emit::Closed | Emit::EpochUpdate);
+        let emits = matches!(self.emit, Emit::Closed | Emit::Update);
         let most = if emits { output.room().min(FIRINGS_PER_CALL) } else { FIRINGS_PER_CALL };
         if most == 0 {
             return Ok(Progress::Again);
@@ -84,8 +79,9 @@ impl GroupedAggregate {
         let over = closing.take_over(most);
         match self.emit {
             Emit::Closed => self.emit_slots(&over, output)?,
-            Emit::EpochUpdate => {
-                let changed = over.iter().copied().filter(|slot| self.changed_slots.remove(slot));
+            Emit::Update => {
+                // What a micro-batch has changed and would emit at its end.
+                let changed = over.iter().copied().filter(|slot| self.changed_slots.remove(*slot));
                 let changed: Vec<u32> = changed.collect();
                 self.emit_slots(&changed, output)?;
             }

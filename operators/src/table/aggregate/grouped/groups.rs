@@ -4,6 +4,7 @@ use crate::state::KeyedState;
 use crate::table::aggregate::calls::{Calls, GroupState};
 use crate::table::aggregate::numbered::Numbered;
 use crate::table::keys::{KeyBytes, hash_bytes};
+use std::collections::VecDeque;
 
 /// The groups of the rows of a batch, numbered from 0 in the order of their first rows.
 #[derive(Debug, Default)]
@@ -60,5 +61,49 @@ impl Groups {
             self.new_rows.push(row);
         }
         self.slots.add(slot)
+    }
+}
+
+/// Slots that changed, each once, in the order in which they first did.
+#[derive(Debug, Default)]
+pub(super) struct ChangedSlots {
+    /// And slots that were removed.
+    slots: VecDeque<u32>,
+    /// For each slot, whether it is among them.
+    held: Vec<bool>,
+}
+
+impl ChangedSlots {
+    pub(super) fn add(&mut self, slots: &[u32]) {
+        for &slot in slots {
+            if self.held.len() <= slot as usize {
+                self.held.resize(slot as usize + 1, false);
+            }
+            if !std::mem::replace(&mut self.held[slot as usize], true) {
+                self.slots.push_back(slot);
+            }
+        }
+    }
+
+    /// Takes out one slot, if it is there.
+    pub(super) fn remove(&mut self, slot: u32) -> bool {
+        self.held.get_mut(slot as usize).is_some_and(std::mem::take)
+    }
+
+    /// Takes out the first ones.
+    pub(super) fn take(&mut self, most: usize) -> Vec<u32> {
+        let mut taken = Vec::with_capacity(most.min(self.slots.len()));
+        while taken.len() < most
+            && let Some(slot) = self.slots.pop_front()
+        {
+            if self.remove(slot) {
+                taken.push(slot);
+            }
+        }
+        taken
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
     }
 }

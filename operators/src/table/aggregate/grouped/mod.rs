@@ -23,8 +23,7 @@ use arrow::compute::{filter_record_batch, take_arrays};
 use arrow::datatypes::SchemaRef;
 use closing::Closing;
 use datafusion_common::ScalarValue;
-use groups::Groups;
-use std::collections::BTreeSet;
+use groups::{ChangedSlots, Groups};
 use std::fmt;
 use std::sync::Arc;
 
@@ -70,8 +69,8 @@ pub struct GroupedAggregate {
     closing: Option<Closing>,
     /// Whether a group changed since all were emitted.
     changed: bool,
-    /// The slots that changed in this epoch, where each is emitted once at its end.
-    changed_slots: BTreeSet<u32>,
+    /// The slots that changed in this micro-batch: each is emitted once, at its end.
+    changed_slots: ChangedSlots,
     /// The next slot, while all groups are emitted.
     next_slot: u32,
 }
@@ -117,7 +116,7 @@ impl GroupedAggregate {
             groups: Groups::default(),
             closing: over.map(|column| Closing::new(grouping, &types, column)).transpose()?,
             changed: false,
-            changed_slots: BTreeSet::new(),
+            changed_slots: ChangedSlots::default(),
             next_slot: 0,
         })
     }
@@ -212,12 +211,12 @@ impl GroupedAggregate {
         output: &mut Output<TableBatch>,
     ) -> Result<()> {
         let first_rows = match self.emit {
-            Emit::Update => std::mem::take(&mut self.groups.first_rows),
-            Emit::New => std::mem::take(&mut self.groups.new_rows),
-            Emit::EpochUpdate => {
-                self.changed_slots.extend(self.groups.slots.slots());
+            Emit::Update if output.by_epoch() => {
+                self.changed_slots.add(self.groups.slots.slots());
                 return Ok(());
             }
+            Emit::Update => std::mem::take(&mut self.groups.first_rows),
+            Emit::New => std::mem::take(&mut self.groups.new_rows),
             Emit::Complete | Emit::Final | Emit::Closed => return Ok(()),
         };
         if first_rows.is_empty() {
@@ -252,7 +251,11 @@ impl GroupedAggregate {
 
 impl Operator<TableBatch, TableBatch> for GroupedAggregate {
     fn process(&mut self, input: &mut TableBatch, output: &mut Output<TableBatch>) -> Result<()> {
-        let emits = matches!(self.emit, Emit::Update | Emit::New);
+        let emits = match self.emit {
+            Emit::Update => !output.by_epoch(),
+            Emit::New => true,
+            Emit::Complete | Emit::Final | Emit::Closed => false,
+        };
         while input.rows() > 0 && !(emits && output.is_full()) {
             let most = if emits { output.room() } else { usize::MAX };
             self.absorb(input, most, output)?;
@@ -280,12 +283,7 @@ impl Operator<TableBatch, TableBatch> for GroupedAggregate {
             }
             Emit::Update => {
                 let begun = self.begin_always();
-                self.emit_slots(&begun, output)?;
-                Ok(Progress::Done)
-            }
-            Emit::EpochUpdate => {
-                let begun = self.begin_always();
-                self.changed_slots.extend(begun);
+                self.changed_slots.add(&begun);
                 self.emit_changed(output)
             }
             Emit::Final | Emit::New | Emit::Closed => Ok(Progress::Done),
