@@ -1,6 +1,6 @@
 //! Event time from the rows themselves.
 
-use crate::batch::{Batch, Rows};
+use crate::batch::{self, Rows};
 use crate::error::Result;
 use crate::operator::{Operator, Progress};
 use crate::output::Output;
@@ -78,7 +78,7 @@ impl EventTimeSeen {
 
     /// Rows of a partition follow; to be called before they are emitted.
     #[inline]
-    pub(crate) fn turn_to<B: Batch>(&mut self, output: &mut Output<B>) {
+    pub(crate) fn turn_to<B: batch::Batch>(&mut self, output: &mut Output<B>) {
         let id = output.partition();
         if !self.partitions.get(self.at).is_some_and(|partition| partition.id == id && !partition.idle) {
             self.change_to(id, output);
@@ -90,7 +90,7 @@ impl EventTimeSeen {
     }
 
     #[cold]
-    fn change_to<B: Batch>(&mut self, id: PartitionId, output: &mut Output<B>) {
+    fn change_to<B: batch::Batch>(&mut self, id: PartitionId, output: &mut Output<B>) {
         self.at = self.place_of(id);
         if self.partitions[self.at].idle {
             self.partitions[self.at].idle = false;
@@ -125,14 +125,14 @@ impl EventTimeSeen {
 
     /// Emits the watermark, if the rows seen have moved it.
     #[inline]
-    pub(crate) fn emit<B: Batch>(&mut self, output: &mut Output<B>) {
+    pub(crate) fn emit<B: batch::Batch>(&mut self, output: &mut Output<B>) {
         if self.slowest.is_none_or(|slowest| slowest == self.at) {
             self.find_slowest(output);
             self.promise(output);
         }
     }
 
-    fn find_slowest<B: Batch>(&mut self, output: &mut Output<B>) {
+    fn find_slowest<B: batch::Batch>(&mut self, output: &mut Output<B>) {
         let active = self.partitions.iter().enumerate().filter(|(_, partition)| !partition.idle);
         let slowest = active.min_by_key(|(_, partition)| partition.largest).map(|(at, _)| at);
         if slowest != self.slowest {
@@ -143,7 +143,7 @@ impl EventTimeSeen {
 
     /// Emits what the partitions promise, if it is more than before; never the end of time, whatever times the
     /// rows bear.
-    fn promise<B: Batch>(&mut self, output: &mut Output<B>) {
+    fn promise<B: batch::Batch>(&mut self, output: &mut Output<B>) {
         let Some(slowest) = self.slowest else { return };
         let promise = self.partitions[slowest].largest.minus(self.delay).min(Timestamp(Timestamp::MAX.0 - 1));
         if promise > self.promised && !self.ended {
@@ -153,7 +153,7 @@ impl EventTimeSeen {
     }
 
     /// A source speaks of a partition.
-    pub(crate) fn partition<B: Batch>(&mut self, status: PartitionStatus, output: &mut Output<B>) {
+    pub(crate) fn partition<B: batch::Batch>(&mut self, status: PartitionStatus, output: &mut Output<B>) {
         let at = self.place_of(status.id);
         self.partitions[at].idle = status.idle;
         if !status.more {
@@ -162,12 +162,12 @@ impl EventTimeSeen {
     }
 
     /// The input as a whole is idle, or no longer. What sources say of their partitions is more exact.
-    pub(crate) fn upstream_idle<B: Batch>(&mut self, idle: bool, output: &mut Output<B>) {
+    pub(crate) fn upstream_idle<B: batch::Batch>(&mut self, idle: bool, output: &mut Output<B>) {
         self.upstream_idle = idle;
         self.conclude(output);
     }
 
-    fn conclude<B: Batch>(&mut self, output: &mut Output<B>) {
+    fn conclude<B: batch::Batch>(&mut self, output: &mut Output<B>) {
         self.find_slowest(output);
         self.promise(output);
         let named = self.partitions.iter().any(|partition| partition.id != PartitionId::NONE);
@@ -179,7 +179,7 @@ impl EventTimeSeen {
     }
 
     /// A watermark from upstream: the end of the input is passed on, every other is dropped.
-    pub(crate) fn watermark<B: Batch>(&mut self, watermark: Timestamp, output: &mut Output<B>) {
+    pub(crate) fn watermark<B: batch::Batch>(&mut self, watermark: Timestamp, output: &mut Output<B>) {
         if watermark == Timestamp::MAX {
             self.ended = true;
             output.emit_watermark(watermark);
@@ -197,7 +197,11 @@ impl EventTimeSeen {
 
     /// Which instance reads which partition may have changed: times are kept by partition, and of what the
     /// instances have promised only the smallest holds for all.
-    pub(crate) fn restore<B: Batch>(&mut self, restore: Restore<'_>, output: &mut Output<B>) -> Result<()> {
+    pub(crate) fn restore<B: batch::Batch>(
+        &mut self,
+        restore: Restore<'_>,
+        output: &mut Output<B>,
+    ) -> Result<()> {
         let mut promised: Option<Timestamp> = None;
         for chunk in restore.image.chunks(TABLE) {
             let kept: Kept = codec::decode(TABLE, chunk)?;
@@ -245,7 +249,7 @@ impl<T: Send + 'static, F: FnMut(&T) -> Timestamp + Send> Operator<Rows<T>, Rows
             return Ok(());
         }
         self.seen.turn_to(output);
-        for row in Iterator::take(input.by_ref(), room) {
+        for row in input.by_ref().take(room) {
             self.seen.see((self.event_time)(&row));
             output.push(row);
         }

@@ -9,6 +9,7 @@
 //! | [`Steps`] | filters and projections, fused | any |
 //! | [`AssignWatermark`] | makes the watermark of a column with event time | any |
 //! | [`GroupedAggregate`] | grouped aggregation, of windows too; DISTINCT | any, behind [`partition_by`]; one without group columns |
+//! | [`Deduplicate`] | the first row of each key | any, behind [`partition_by`] |
 //! | [`Expand`] | each row once for each grouping set | any |
 //! | [`Unnest`] | lists to rows, structs to columns | any |
 //! | [`StaticJoin`] | joins the stream with a table that does not change | any |
@@ -19,6 +20,8 @@ mod batch;
 
 #[cfg(feature = "table")]
 mod aggregate;
+#[cfg(feature = "table")]
+mod deduplicate;
 #[cfg(feature = "table")]
 mod event_time;
 #[cfg(feature = "table")]
@@ -45,6 +48,7 @@ pub use batch::{TableBatch, TableBuilder};
 #[cfg(feature = "table")]
 pub use {
     aggregate::{AggregateCall, Emit, GroupedAggregate, Grouping},
+    deduplicate::{Deduplicate, DeduplicateSpec, Forget},
     event_time::{
         AssignWatermark, WATERMARK_DELAY, bears_event_time, end_times, event_times, watermark_delay,
         with_watermark_delay,
