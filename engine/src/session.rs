@@ -111,8 +111,8 @@ impl SessionBuilder {
     /// Rows of a partition that was idle are late where the watermark has passed them meanwhile: make it longer
     /// than the producers of a partition may be silent or cut off, or never.
     #[must_use]
-    pub fn idle_after(mut self, time: impl Into<Option<Duration>>) -> Self {
-        self.idle_after = time.into();
+    pub fn idle_after(mut self, time: Option<Duration>) -> Self {
+        self.idle_after = time;
         self
     }
 

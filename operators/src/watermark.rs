@@ -170,8 +170,13 @@ impl EventTimeSeen {
     fn conclude<B: batch::Batch>(&mut self, output: &mut Output<B>) {
         self.find_slowest(output);
         self.promise(output);
-        let named = self.partitions.iter().any(|partition| partition.id != PartitionId::NONE);
-        let idle = if named { self.slowest.is_none() } else { self.upstream_idle };
+        let mut active = self.partitions.iter().filter(|partition| !partition.idle);
+        let idle = match active.next() {
+            None if self.partitions.is_empty() => self.upstream_idle,
+            None => true,
+            // The smallest id is none's, of which only the input as a whole can tell.
+            Some(first) => first.id == PartitionId::NONE && active.next().is_none() && self.upstream_idle,
+        };
         if idle != self.idle {
             self.idle = idle;
             output.emit_idle(idle);
@@ -245,7 +250,7 @@ impl<F> AssignWatermark<F> {
 impl<T: Send + 'static, F: FnMut(&T) -> Timestamp + Send> Operator<Rows<T>, Rows<T>> for AssignWatermark<F> {
     fn process(&mut self, input: &mut Rows<T>, output: &mut Output<Rows<T>>) -> Result<()> {
         let room = output.room();
-        if input.rows() == 0 || room == 0 {
+        if input.len() == 0 || room == 0 {
             return Ok(());
         }
         self.seen.turn_to(output);

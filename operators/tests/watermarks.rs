@@ -106,6 +106,10 @@ proptest! {
         for (index, stored) in stored.iter_mut().enumerate() {
             let (mut operator, mut output) = (assign(), Output::default());
             for number in 0..3 {
+                let id = partition(3 * index as u64 + number);
+                operator.partition(PartitionStatus { id, idle: false, more: number < 2 }, &mut output).unwrap();
+            }
+            for number in 0..3 {
                 output.set_partition(partition(3 * index as u64 + number));
                 let row = times[3 * index + number as usize];
                 operator.process(&mut Rows::from(vec![row]), &mut output).unwrap();

@@ -83,7 +83,8 @@ impl SourcePartitions {
 
     /// Takes up partitions that were not known.
     pub(crate) fn meet(&mut self, found: &[SourcePartition], metrics: &ActorMetrics) {
-        for partition in &found[self.known.len().min(found.len())..] {
+        let new = &found[self.known.len().min(found.len())..];
+        for (at, partition) in new.iter().enumerate() {
             let id = PartitionId::of(&self.source, &partition.name);
             let name = if partition.name.is_empty() {
                 self.source.clone()
@@ -93,7 +94,7 @@ impl SourcePartitions {
             metrics.name_partition(id, name);
             self.known.push(Known { id, idle: false, had_rows: false, quiet_since_ns: None });
             self.say_active();
-            let status = PartitionStatus { id, idle: false, more: false };
+            let status = PartitionStatus { id, idle: false, more: at + 1 < new.len() };
             self.signals.push_back(Signal::Partition(status));
         }
     }

@@ -16,8 +16,10 @@ use actix::fut::ActorFuture;
 use actix::{Actor, ActorContext, AsyncContext, Context as ActorCtx, Handler};
 use lotic_operators::state::codec;
 use lotic_operators::{
-    After, Batch, Instance, Item, Marker, PartitionId, Snapshot, StateImage, TableSnapshot, Timestamp,
+    After, Batch, Instance, Item, Marker, PartitionId, PartitionStatus, Snapshot, StateImage, TableSnapshot,
+    Timestamp,
 };
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -33,6 +35,18 @@ struct Input<I: Batch> {
     receiver: Receiver<I>,
     /// `End` was taken, or the producer is gone without one.
     over: bool,
+    /// Until the input has said which partitions come through it, a partition of its own stands for them, so that
+    /// no watermark is made of what the other inputs said.
+    unheard: Option<PartitionId>,
+}
+
+/// The partitions that stand for the inputs of an actor with several.
+fn stand_ins(operator: &str, instance: Instance, inputs: usize) -> impl Iterator<Item = Option<PartitionId>> {
+    let name = format!("{operator}[{}]", instance.index);
+    (0..inputs).map(move |input| {
+        let stand_in = || PartitionId::of(&format!("inputs of {name}"), &input.to_string());
+        (inputs > 1).then(stand_in)
+    })
 }
 
 /// What comes next at the end of an epoch. Each step is whole before the next: a stage that is blocked is
@@ -59,8 +73,8 @@ pub(crate) struct StageActor<I: Batch> {
     is_sink: bool,
     aligner: Aligner,
     watermarks: Watermarks,
-    /// What follows a watermark and could not be told with it.
-    idle: Option<bool>,
+    /// To be passed on before anything else.
+    signals: VecDeque<Signal>,
     current: Option<I>,
     ingest_ns: u64,
     completing: Option<(Marker, Step)>,
@@ -77,7 +91,15 @@ impl<I: Batch> StageActor<I> {
         (stage, is_sink): (Box<dyn Stage<I>>, bool),
         aligner: Aligner,
     ) -> Self {
-        let inputs = receivers.into_iter().map(|receiver| Input { receiver, over: false }).collect();
+        let unheard = stand_ins(&operator, instance, receivers.len());
+        let inputs: Vec<Input<I>> = receivers
+            .into_iter()
+            .zip(unheard)
+            .map(|(receiver, unheard)| Input { receiver, over: false, unheard })
+            .collect();
+        let ids = inputs.iter().filter_map(|input| input.unheard);
+        let signals =
+            ids.map(|id| Signal::Partition(PartitionStatus { id, idle: false, more: true })).collect();
         let farewell = Farewell::new(core.tell.clone(), core.id);
         StageActor {
             core,
@@ -89,7 +111,7 @@ impl<I: Batch> StageActor<I> {
             is_sink,
             aligner,
             watermarks,
-            idle: None,
+            signals,
             current: None,
             ingest_ns: 0,
             completing: None,
@@ -122,8 +144,8 @@ impl<I: Batch> StageActor<I> {
             if self.stage.resume(&mut self.core.context(waker, now, self.ingest_ns))? == Flow::Blocked {
                 return Ok(Turn::Blocked);
             }
-            if let Some(idle) = self.idle.take() {
-                self.signal(Signal::Idle(idle), now, waker)?;
+            if let Some(signal) = self.signals.pop_front() {
+                self.signal(signal, now, waker)?;
             } else if let Some(mut batch) = self.current.take() {
                 self.push(&mut batch, now, waker)?;
                 if batch.rows() > 0 {
@@ -171,6 +193,10 @@ impl<I: Batch> StageActor<I> {
     }
 
     fn take(&mut self, input: usize, item: Item<I>, now: Now, waker: &Waker) -> Result<()> {
+        let more = matches!(item, Item::Partition(PartitionStatus { more: true, .. }));
+        if !more && let Some(id) = self.inputs[input].unheard.take() {
+            self.signals.push_back(Signal::Partition(PartitionStatus { id, idle: true, more: false }));
+        }
         match item {
             Item::Batch { rows: mut batch, ingest_ns, partition } => {
                 self.ingest_ns = ingest_ns;
@@ -228,7 +254,7 @@ impl<I: Batch> StageActor<I> {
 
     fn announce(&mut self, merged: Merged, now: Now, waker: &Waker) -> Result<()> {
         // After the watermark, once the stage has taken that.
-        self.idle = merged.idle.or(self.idle);
+        self.signals.extend(merged.idle.map(Signal::Idle));
         self.core.metrics.hold_back_input(self.watermarks.held_by());
         let Some(watermark) = merged.watermark else { return Ok(()) };
         self.core.metrics.watermark.store(watermark.0 as u64, std::sync::atomic::Ordering::Relaxed);

@@ -129,8 +129,8 @@ impl Query {
     }
 
     /// After how long a quiet partition is idle, in this query; see [`crate::SessionBuilder::idle_after`].
-    pub fn idle_after(mut self, time: impl Into<Option<Duration>>) -> Query {
-        self.idle_after = Some(time.into());
+    pub fn idle_after(mut self, time: Option<Duration>) -> Query {
+        self.idle_after = Some(time);
         self
     }
 

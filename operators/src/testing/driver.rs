@@ -132,7 +132,10 @@ where
             self.reach(mark.watermark);
         }
         // Sources say it again of each partition that they read.
-        mark.statuses.into_iter().for_each(|status| self.say(status));
+        let last = mark.statuses.len();
+        for (at, status) in mark.statuses.into_iter().enumerate() {
+            self.say(PartitionStatus { more: at + 1 < last, ..status });
+        }
         self.come_from(mark.partition);
     }
 
