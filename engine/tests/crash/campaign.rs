@@ -66,6 +66,16 @@ impl Campaign {
         }
     }
 
+    /// Windows are few and come together: as good as never are several commits left to a recovery.
+    fn reachable(&mut self, kill: Kill) -> Kill {
+        match kill {
+            Kill::Point { point: "recovery-mid-commits", .. } if self.kind != Kind::Counts => {
+                Kill::Outside { commits: self.random.below(20), delay_us: self.random.below(10_000) }
+            }
+            kill => kill,
+        }
+    }
+
     /// One input from its beginning to its end.
     fn round(&mut self, folder: &std::path::Path) -> Result<(), String> {
         self.rounds += 1;
@@ -73,6 +83,7 @@ impl Campaign {
         let mut newest = 0;
         for number in self.rounds.. {
             let kill = self.schedule.next_kill(newest == 0);
+            let kill = self.reachable(kill);
             let settings = self.settings(folder, kill, number);
             self.history.push(format!("{kill} ({:?} x{})", settings.mode, settings.parallelism));
             let outcome = run(&settings, kill, Some(SEGMENT_BYTES))?;
