@@ -29,6 +29,9 @@ pub const PANES_PER_CALL: usize = 8 * 1024;
 /// panes that a window merges where they do.
 pub const WINDOWS_OF_A_ROW: u64 = 10_000;
 
+/// Panes that windows of tables merge in one such call: what [`FIRINGS_PER_CALL`] is for windows of few panes.
+pub const PANES_MERGED_PER_CALL: usize = 8 * FIRINGS_PER_CALL;
+
 /// Timers, due at once, that each timer may set while timers come up (and its square for all of them at
 /// least). More is an endless loop: a timer that sets itself again for a time that has passed, or that goes
 /// on setting itself when the input has ended.

@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use table_time::{
-    Row, aggregate, batch, batches, call, column, output, rows_of, schema, sorted, steps, texts,
+    Row, aggregate, batch, batches, call, column, drain, output, rows_of, schema, sorted, steps, texts,
 };
 
 fn grouping(keys: &[&str], calls: &[usize], emit: Emit) -> Grouping {
@@ -105,7 +105,7 @@ fn comparable(outcome: Outcome<Vec<String>>) -> (Vec<Vec<String>>, u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn append_mode_emits_a_group_once_when_it_is_over_and_drops_what_comes_later(
@@ -246,17 +246,6 @@ proptest! {
         prop_assert_eq!(outcome.rows.len(), rows.len());
         prop_assert_eq!(outcome.watermark, promised.map_or(Timestamp::MIN, Timestamp));
     }
-}
-
-/// The rows emitted so far.
-fn drain(output: &mut Output<TableBatch>) -> Vec<Vec<String>> {
-    let mut rows = Vec::new();
-    while let Some(item) = output.take() {
-        if let Emitted::Batch(batch) = item {
-            rows.extend(lotic_operators::testing::rows_as_text(batch.rows_left()));
-        }
-    }
-    rows
 }
 
 /// Runs each epoch in another number of instances, to which rows go by their keys.

@@ -272,6 +272,14 @@ impl<K: Key, V: Value> KeyedState<K, V> {
     /// # Panics
     /// If the table is not empty.
     pub fn restore(&mut self, restore: Restore<'_>) -> Result<()> {
+        self.restore_by(restore, |key| hash_of(key))
+    }
+
+    /// As [`KeyedState::restore`], where the hash by which keys are looked up and owned is not their own.
+    ///
+    /// # Errors
+    /// As for [`KeyedState::restore`].
+    pub(crate) fn restore_by(&mut self, restore: Restore<'_>, hash_of: impl Fn(&K) -> u64) -> Result<()> {
         assert!(self.is_empty(), "state is restored once, before anything else");
         for chunk in restore.image.chunks(self.table) {
             let entries: Vec<(K, V)> = codec::decode(self.table, chunk)?;

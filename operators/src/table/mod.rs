@@ -9,6 +9,8 @@
 //! | [`Steps`] | filters and projections, fused | any |
 //! | [`AssignWatermark`] | makes the watermark of a column with event time | any |
 //! | [`GroupedAggregate`] | grouped aggregation, of windows too; DISTINCT | any, behind [`partition_by`]; one without group columns |
+//! | [`SessionAggregate`] | aggregation by session | any, behind [`partition_by`]; one without keys |
+//! | [`SlidingAggregate`] | aggregation by sliding window, in append mode | any, behind [`partition_by`]; one without keys |
 //! | [`Deduplicate`] | the first row of each key | any, behind [`partition_by`] |
 //! | [`Expand`] | each row once for each grouping set | any |
 //! | [`Unnest`] | lists to rows, structs to columns | any |
@@ -47,7 +49,10 @@ pub use batch::{TableBatch, TableBuilder};
 
 #[cfg(feature = "table")]
 pub use {
-    aggregate::{AggregateCall, Emit, GroupedAggregate, Grouping},
+    aggregate::{
+        AggregateCall, Emit, GroupedAggregate, Grouping, SessionAggregate, SessionGrouping, SlidingAggregate,
+        SlidingGrouping,
+    },
     deduplicate::{Deduplicate, DeduplicateSpec, Forget},
     event_time::{
         AssignWatermark, WATERMARK_DELAY, bears_event_time, end_times, event_times, watermark_delay,

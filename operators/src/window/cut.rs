@@ -9,7 +9,7 @@ use std::time::Duration;
 ///
 /// Numbers of windows and panes are wider than times, so that nothing can overflow at the bounds of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Cut {
+pub(crate) struct Cut {
     size: i64,
     slide: i64,
     offset: i64,
@@ -18,7 +18,7 @@ pub(super) struct Cut {
 impl Cut {
     /// # Panics
     /// If `slide` is shorter than a microsecond or longer than `size`.
-    pub(super) fn new(size: Duration, slide: Duration) -> Cut {
+    pub(crate) fn new(size: Duration, slide: Duration) -> Cut {
         let (size, slide) = (micros(size), micros(slide));
         assert!(slide >= 1, "windows are at least one microsecond long and apart");
         assert!(
@@ -28,18 +28,18 @@ impl Cut {
         Cut { size, slide, offset: 0 }
     }
 
-    pub(super) fn with_offset(self, offset: Duration) -> Cut {
+    pub(crate) fn with_offset(self, offset: Duration) -> Cut {
         Cut { offset: micros(offset) % self.slide, ..self }
     }
 
     /// How many windows hold a time at most.
-    pub(super) fn overlap(&self) -> u64 {
+    pub(crate) fn overlap(&self) -> u64 {
         ((self.size - 1) / self.slide + 1) as u64
     }
 
     /// The last window that holds a time.
     #[inline]
-    pub(super) fn last(&self, time: Timestamp) -> i128 {
+    pub(crate) fn last(&self, time: Timestamp) -> i128 {
         match time.0.checked_sub(self.offset) {
             Some(past) => i128::from(past.div_euclid(self.slide)),
             None => (i128::from(time.0) - i128::from(self.offset)).div_euclid(i128::from(self.slide)),
@@ -47,13 +47,13 @@ impl Cut {
     }
 
     /// The first window that holds a time.
-    pub(super) fn first(&self, time: Timestamp) -> i128 {
+    pub(crate) fn first(&self, time: Timestamp) -> i128 {
         let past = i128::from(time.0) - i128::from(self.offset) - i128::from(self.size);
         past.div_euclid(i128::from(self.slide)) + 1
     }
 
     /// The first window whose end lies after a time.
-    pub(super) fn first_open(&self, time: Timestamp) -> i128 {
+    pub(crate) fn first_open(&self, time: Timestamp) -> i128 {
         self.first(time)
     }
 
@@ -63,13 +63,13 @@ impl Cut {
 
     /// The start and the end of a window, each cut off at the bounds of time.
     #[inline]
-    pub(super) fn bounds(&self, window: i128) -> (Timestamp, Timestamp) {
+    pub(crate) fn bounds(&self, window: i128) -> (Timestamp, Timestamp) {
         let start = self.start(window);
         (within_time(start), within_time(start + i128::from(self.size)))
     }
 
     /// The end of a window.
-    pub(super) fn end(&self, window: i128) -> Timestamp {
+    pub(crate) fn end(&self, window: i128) -> Timestamp {
         self.bounds(window).1
     }
 
@@ -77,19 +77,26 @@ impl Cut {
     /// numbered in order of time, and no window begins or ends within one: Krishnamurthy, Wu and Franklin,
     /// "On-the-Fly Sharing for Streamed Aggregation" (2006), section 3.
     #[inline]
-    pub(super) fn pane(&self, time: Timestamp) -> i128 {
+    pub(crate) fn pane(&self, time: Timestamp) -> i128 {
         let last = self.last(time);
         let past = i128::from(time.0) - self.start(last);
         2 * last + i128::from(past >= i128::from(self.size % self.slide))
     }
 
+    /// The start of a pane, cut off at the bounds of time, which is in it all the same.
+    #[cfg(feature = "table")]
+    pub(crate) fn start_of_pane(&self, pane: i128) -> Timestamp {
+        let past = pane.rem_euclid(2) * i128::from(self.size % self.slide);
+        within_time(self.start(self.last_of_pane(pane)) + past)
+    }
+
     /// The last window that holds a pane.
-    pub(super) fn last_of_pane(&self, pane: i128) -> i128 {
+    pub(crate) fn last_of_pane(&self, pane: i128) -> i128 {
         pane.div_euclid(2)
     }
 
     /// The first window that holds a pane.
-    pub(super) fn first_of_pane(&self, pane: i128) -> i128 {
+    pub(crate) fn first_of_pane(&self, pane: i128) -> i128 {
         self.last_of_pane(pane) - i128::from(self.size / self.slide) + pane.rem_euclid(2)
     }
 }
@@ -137,6 +144,11 @@ mod tests {
             prop_assert!(last - first < i128::from(cut.overlap()));
             let pane = cut.pane(Timestamp(time));
             prop_assert_eq!((cut.first_of_pane(pane), cut.last_of_pane(pane)), (first, last));
+            #[cfg(feature = "table")]
+            {
+                let start = cut.start_of_pane(pane);
+                prop_assert!(start.0 <= time && cut.pane(start) == pane);
+            }
         }
     }
 

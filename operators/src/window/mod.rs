@@ -36,7 +36,7 @@
 //! bounded by the keys that are active in that time. A key without rows takes nothing.
 
 mod count;
-mod cut;
+pub(crate) mod cut;
 mod each;
 mod panes;
 

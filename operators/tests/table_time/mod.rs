@@ -15,9 +15,9 @@ use datafusion_functions_aggregate::{approx_distinct, array_agg, average, count,
 use datafusion_physical_expr::aggregate::AggregateExprBuilder;
 use datafusion_physical_expr::expressions::{col, lit};
 use datafusion_physical_expr::{PhysicalExpr, PhysicalSortExpr};
-use lotic_operators::Timestamp;
-use lotic_operators::table::AggregateCall;
+use lotic_operators::table::{AggregateCall, TableBatch, TableBuilder, partition_by};
 use lotic_operators::testing::{Event, rows_as_text};
+use lotic_operators::{Batch, Emitted, Output, Timestamp};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -193,4 +193,23 @@ pub(crate) fn aggregate(rows: &[Row], call: &AggregateCall) -> String {
 pub(crate) fn sorted<T: Ord>(mut rows: Vec<T>) -> Vec<T> {
     rows.sort();
     rows
+}
+
+/// The rows emitted so far.
+pub(crate) fn drain(output: &mut Output<TableBatch>) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    while let Some(item) = output.take() {
+        if let Emitted::Batch(batch) = item {
+            rows.extend(rows_as_text(batch.rows_left()));
+        }
+    }
+    rows
+}
+
+/// A hash that gives a row of the test kit to the instance that [`partition_by`] its column `k` gives it to.
+pub(crate) fn group_of_key(row: &RecordBatch) -> u64 {
+    let split = partition_by(vec![column("k")], &schema()).unwrap();
+    let mut parts: Vec<TableBuilder> = (0..128).map(|_| TableBuilder::default()).collect();
+    split()(&mut TableBatch::from(row.clone()), &mut parts);
+    (parts.iter().position(|part| TableBatch::building(part) > 0).unwrap() as u64) << 57
 }

@@ -4,16 +4,28 @@
 //! |---|---|
 //! | `calls` | the aggregates of a query, whatever the rows are grouped by: what is kept for a group, how rows go in, how groups merge, what comes out |
 //! | `grouped` | [`GroupedAggregate`]: groups of equal keys, windows among them; DISTINCT |
+//! | `session` | [`SessionAggregate`]: groups of rows that lie close together in event time |
+//! | `sliding` | [`SlidingAggregate`]: sliding windows that share panes |
+//! | `bounds` | the column that says from when to when a window or a session goes |
+//! | `part` | keys of state of which a group key has several |
+//! | `numbered` | the groups that a batch touches |
 //!
 //! Groups are kept in keyed state, so that a marker costs what changed since the last one. Counts, sums,
 //! averages, minima and maxima are computed here, a batch at a time; every other aggregate by DataFusion's
 //! own accumulators, one for each group.
 
+mod bounds;
 mod calls;
 mod grouped;
+mod numbered;
+mod part;
+mod session;
+mod sliding;
 
 pub use calls::AggregateCall;
 pub use grouped::GroupedAggregate;
+pub use session::{SessionAggregate, SessionGrouping};
+pub use sliding::{SlidingAggregate, SlidingGrouping};
 
 use super::expression::failed;
 use crate::error::Result;

@@ -1,5 +1,6 @@
 //! What is kept for a group.
 
+use crate::key::{Key, Value};
 use crate::state::KeyedState;
 use crate::table::keys::KeyBytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -109,15 +110,33 @@ pub(in crate::table::aggregate) trait GroupStates {
     fn group_mut(&mut self, slot: u32) -> &mut GroupState;
 }
 
-impl GroupStates for KeyedState<KeyBytes, GroupState> {
+/// What is kept in a slot, the state of a group in it.
+pub(in crate::table::aggregate) trait HoldsGroup {
+    fn group(&self) -> &GroupState;
+    fn group_mut(&mut self) -> &mut GroupState;
+}
+
+impl HoldsGroup for GroupState {
+    #[inline]
+    fn group(&self) -> &GroupState {
+        self
+    }
+
+    #[inline]
+    fn group_mut(&mut self) -> &mut GroupState {
+        self
+    }
+}
+
+impl<K: Key, V: Value + HoldsGroup> GroupStates for KeyedState<K, V> {
     #[inline]
     fn group(&self, slot: u32) -> &GroupState {
-        self.at(slot).expect("invariant: the slot is held").1
+        self.at(slot).expect("invariant: the slot is held").1.group()
     }
 
     #[inline]
     fn group_mut(&mut self, slot: u32) -> &mut GroupState {
-        self.at_mut(slot)
+        self.at_mut(slot).group_mut()
     }
 }
 

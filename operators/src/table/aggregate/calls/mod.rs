@@ -4,7 +4,7 @@ mod cell;
 mod native;
 mod others;
 
-pub(super) use cell::{GroupState, GroupStates};
+pub(super) use cell::{GroupState, GroupStates, HoldsGroup};
 
 use crate::error::Result;
 use crate::table::expression::as_type;
@@ -99,17 +99,54 @@ impl Calls {
 
     /// The current results of groups, one column for each aggregate.
     pub(super) fn results(&mut self, slots: &[u32], state: &impl GroupStates) -> Result<Vec<ArrayRef>> {
-        let mut others = self.others.results(slots, state)?.into_iter();
-        let mut natives = self.natives.iter().enumerate();
+        let others = self.others.results(slots, state)?;
+        Ok(self.in_order(others, |number, native| {
+            native.results(&mut slots.iter().map(|slot| state.group(*slot).cells[number]))
+        }))
+    }
+
+    /// The results of lists of groups, none of them empty, those of a list merged in order: one row for each
+    /// list. The groups stay as they are.
+    pub(super) fn merged_results<'a>(
+        &mut self,
+        lists: impl ExactSizeIterator<Item = &'a [u32]> + Clone,
+        state: &mut impl GroupStates,
+    ) -> Result<Vec<ArrayRef>> {
+        let others = self.others.merged_results(lists.clone(), state)?;
+        Ok(self.in_order(others, |number, native| {
+            let merged = |slots: &[u32]| {
+                let mut cell = Cell::default();
+                slots.iter().for_each(|slot| native.merge(&mut cell, &state.group(*slot).cells[number]));
+                cell
+            };
+            native.results(&mut lists.clone().map(merged))
+        }))
+    }
+
+    /// The columns of both kinds of aggregates, in the order of the aggregates.
+    fn in_order(&self, others: Vec<ArrayRef>, results: impl Fn(usize, &Native) -> ArrayRef) -> Vec<ArrayRef> {
+        let (mut others, mut natives) = (others.into_iter(), self.natives.iter().enumerate());
         let column = |&is_native: &bool| {
             if is_native {
                 let (number, native) = natives.next().expect("invariant: as many as were counted");
-                native.results(&mut slots.iter().map(|slot| state.group(*slot).cells[number]))
+                results(number, native)
             } else {
                 others.next().expect("invariant: as many as were counted")
             }
         };
-        Ok(self.is_native.iter().map(column).collect())
+        self.is_native.iter().map(column).collect()
+    }
+
+    /// Adds a group to another, as if its rows came after those of the other; it is left as it was or empty.
+    pub(super) fn merge(&mut self, from: u32, into: u32, state: &mut impl GroupStates) -> Result<()> {
+        if !self.natives.is_empty() {
+            let merged = state.group(from).cells.clone();
+            let cells = &mut state.group_mut(into).cells;
+            for ((native, cell), merged) in self.natives.iter().zip(cells).zip(&merged) {
+                native.merge(cell, merged);
+            }
+        }
+        self.others.merge(from, into, state)
     }
 
     /// Forgets what is not in the keyed state of a group that is removed from it.

@@ -1,6 +1,11 @@
 //! The aggregates that are computed here: count, sum, avg, min and max of numbers and times. Their results,
 //! null rules and overflow are DataFusion's: integer and decimal sums wrap, floats are ordered with NaN
 //! last. Rows are added in the order of their arrival, so that sums of floats do not depend on batches.
+//!
+//! Floats are ordered as by DataFusion's accumulators of one group, by `ORDER BY` and by Spark: NaN is the
+//! largest. DataFusion's accumulators of many groups let every value replace a NaN and start from the
+//! largest finite numbers, so that what they make of NaN and the infinities depends on the order and the
+//! partitions of the rows. That cannot be agreed with, and cannot be merged, so it is not followed.
 
 use super::AggregateCall;
 use super::cell::{Bits, Cell};
@@ -25,8 +30,13 @@ use std::sync::Arc;
 
 /// Adds the values of a batch to the cells of its groups: `groups` has the group of each row.
 type Update = fn(cells: &mut [Cell], groups: &[u32], values: Option<&ArrayRef>, valid: Option<&NullBuffer>);
+/// Adds a cell to another.
+type Merge = fn(cell: &mut Cell, other: &Cell);
 /// The results of cells.
 type Results = fn(cells: &mut dyn Iterator<Item = Cell>, data_type: &DataType) -> ArrayRef;
+
+/// What an aggregate does.
+type Functions = (Update, Merge, Results);
 
 /// One aggregate computed here.
 pub(super) struct Native {
@@ -34,6 +44,7 @@ pub(super) struct Native {
     arguments: Vec<Arc<dyn PhysicalExpr>>,
     filter: Option<Arc<dyn PhysicalExpr>>,
     update: Update,
+    merge: Merge,
     results: Results,
     data_type: DataType,
 }
@@ -48,11 +59,11 @@ impl Native {
         }
         let data_type = function.field().data_type().clone();
         let argument_type = arguments.first()?.data_type(&call.input).ok()?;
-        let (update, results): (Update, Results) = match own_name(call)? {
-            "count" if data_type == DataType::Int64 => (count, counts),
+        let (update, merge, results): Functions = match own_name(call)? {
+            "count" if data_type == DataType::Int64 => (count, merge_counts, counts),
             "sum" => sum_of(&argument_type, &data_type)?,
             "avg" if (&argument_type, &data_type) == (&DataType::Float64, &DataType::Float64) => {
-                (average, averages)
+                (average, merge_sums::<Float64Type>, averages)
             }
             "min" if argument_type == data_type => ordered(&data_type)?.0,
             "max" if argument_type == data_type => ordered(&data_type)?.1,
@@ -62,7 +73,7 @@ impl Native {
         if own_name(call) == Some("count") {
             arguments.retain(|argument| !is_value(argument));
         }
-        Some(Native { arguments, filter: call.filter.clone(), update, results, data_type })
+        Some(Native { arguments, filter: call.filter.clone(), update, merge, results, data_type })
     }
 
     /// Adds rows to the cells of their groups.
@@ -82,6 +93,11 @@ impl Native {
         }
         (self.update)(cells, groups, values.as_ref(), valid.as_ref().filter(|valid| valid.null_count() > 0));
         Ok(())
+    }
+
+    /// Adds the cell of a group to that of another.
+    pub(super) fn merge(&self, cell: &mut Cell, other: &Cell) {
+        (self.merge)(cell, other);
     }
 
     /// The results of cells.
@@ -117,6 +133,10 @@ fn count(cells: &mut [Cell], groups: &[u32], _values: Option<&ArrayRef>, valid: 
     for (row, &group) in groups.iter().enumerate() {
         cells[group as usize].count += u64::from(valid.is_none_or(|valid| valid.is_valid(row)));
     }
+}
+
+fn merge_counts(cell: &mut Cell, other: &Cell) {
+    cell.count += other.count;
 }
 
 fn counts(cells: &mut dyn Iterator<Item = Cell>, _data_type: &DataType) -> ArrayRef {
@@ -158,6 +178,17 @@ where
     });
 }
 
+fn merge_sums<T>(cell: &mut Cell, other: &Cell)
+where
+    T: ArrowPrimitiveType,
+    T::Native: Bits + ArrowNativeTypeOp,
+{
+    if other.count > 0 {
+        cell.set(cell.get::<T::Native>().add_wrapping(other.get()));
+        cell.count += other.count;
+    }
+}
+
 fn average(cells: &mut [Cell], groups: &[u32], values: Option<&ArrayRef>, valid: Option<&NullBuffer>) {
     sum::<Float64Type>(cells, groups, values, valid);
 }
@@ -193,6 +224,26 @@ where
     });
 }
 
+fn merge_min<T>(cell: &mut Cell, other: &Cell)
+where
+    T: ArrowPrimitiveType,
+    T::Native: Bits + ArrowNativeTypeOp,
+{
+    if other.count > 0 && (cell.count == 0 || other.get::<T::Native>().is_lt(cell.get())) {
+        *cell = *other;
+    }
+}
+
+fn merge_max<T>(cell: &mut Cell, other: &Cell)
+where
+    T: ArrowPrimitiveType,
+    T::Native: Bits + ArrowNativeTypeOp,
+{
+    if other.count > 0 && (cell.count == 0 || other.get::<T::Native>().is_gt(cell.get())) {
+        *cell = *other;
+    }
+}
+
 /// The values of cells, null where nothing went in.
 fn values<T>(cells: &mut dyn Iterator<Item = Cell>, data_type: &DataType) -> ArrayRef
 where
@@ -203,13 +254,19 @@ where
     Arc::new(values.with_data_type(data_type.clone()))
 }
 
-fn sum_of(argument: &DataType, result: &DataType) -> Option<(Update, Results)> {
+fn sum_of(argument: &DataType, result: &DataType) -> Option<Functions> {
     Some(match (argument, result) {
-        (DataType::Int64, DataType::Int64) => (sum::<Int64Type>, values::<Int64Type>),
-        (DataType::UInt64, DataType::UInt64) => (sum::<UInt64Type>, values::<UInt64Type>),
-        (DataType::Float64, DataType::Float64) => (sum::<Float64Type>, values::<Float64Type>),
+        (DataType::Int64, DataType::Int64) => {
+            (sum::<Int64Type>, merge_sums::<Int64Type>, values::<Int64Type>)
+        }
+        (DataType::UInt64, DataType::UInt64) => {
+            (sum::<UInt64Type>, merge_sums::<UInt64Type>, values::<UInt64Type>)
+        }
+        (DataType::Float64, DataType::Float64) => {
+            (sum::<Float64Type>, merge_sums::<Float64Type>, values::<Float64Type>)
+        }
         (DataType::Decimal128(..), DataType::Decimal128(..)) => {
-            (sum::<Decimal128Type>, values::<Decimal128Type>)
+            (sum::<Decimal128Type>, merge_sums::<Decimal128Type>, values::<Decimal128Type>)
         }
         _ => return None,
     })
@@ -217,10 +274,13 @@ fn sum_of(argument: &DataType, result: &DataType) -> Option<(Update, Results)> {
 
 /// Smallest and largest of a type.
 #[allow(clippy::type_complexity, reason = "two pairs of the same two function types")]
-fn ordered(data_type: &DataType) -> Option<((Update, Results), (Update, Results))> {
+fn ordered(data_type: &DataType) -> Option<(Functions, Functions)> {
     macro_rules! of {
         ($type:ty) => {
-            ((min::<$type>, values::<$type>), (max::<$type>, values::<$type>))
+            (
+                (min::<$type>, merge_min::<$type>, values::<$type>),
+                (max::<$type>, merge_max::<$type>, values::<$type>),
+            )
         };
     }
     use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};

@@ -119,12 +119,21 @@ impl Others {
 
     /// The accumulators of a group as it was stored.
     fn accumulators(&self, slot: u32, state: &impl GroupStates) -> Result<Accumulators> {
+        self.merged(&[slot], state)
+    }
+
+    /// The accumulators of groups, merged as they were stored, in order.
+    fn merged(&self, slots: &[u32], state: &impl GroupStates) -> Result<Accumulators> {
         let mut made = self.calls.iter().map(Other::accumulator).collect::<Result<Accumulators>>()?;
-        let SharedBytes(Some(bytes)) = &state.group(slot).others else { return Ok(made) };
         let parser = self.converter.parser();
+        let stored = slots.iter().filter_map(|slot| state.group(*slot).others.0.as_deref());
+        let mut stored = stored.map(|bytes| parser.parse(bytes)).peekable();
+        if stored.peek().is_none() {
+            return Ok(made);
+        }
         let columns = self
             .converter
-            .convert_rows([parser.parse(bytes)])
+            .convert_rows(stored)
             .map_err(|error| arrow_failed_to("read the state of an aggregate", &error))?;
         let mut columns = columns.into_iter();
         for (call, accumulator) in self.calls.iter().zip(&mut made) {
@@ -138,7 +147,7 @@ impl Others {
 
     /// The current results of groups, one column for each call.
     pub(super) fn results(&mut self, slots: &[u32], state: &impl GroupStates) -> Result<Vec<ArrayRef>> {
-        let mut columns = vec![Vec::with_capacity(slots.len()); self.calls.len()];
+        let mut columns = self.empty_columns(slots.len());
         if columns.is_empty() {
             return Ok(Vec::new());
         }
@@ -151,15 +160,67 @@ impl Others {
                     &mut stored
                 }
             };
-            for ((call, accumulator), column) in self.calls.iter().zip(accumulators).zip(&mut columns) {
-                column.push(accumulator.evaluate().map_err(|error| call.failed(&error))?);
-            }
+            evaluate_into(&self.calls, accumulators, &mut columns)?;
         }
+        self.arrays(columns)
+    }
+
+    /// The results of lists of groups, those of a list merged: one column for each call. The groups stay.
+    pub(super) fn merged_results<'a>(
+        &mut self,
+        lists: impl ExactSizeIterator<Item = &'a [u32]> + Clone,
+        state: &mut impl GroupStates,
+    ) -> Result<Vec<ArrayRef>> {
+        let mut columns = self.empty_columns(lists.len());
+        if columns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let live = lists.clone().flatten().filter_map(|slot| self.live.remove_entry(slot));
+        let live = live.collect();
+        self.store_groups(live, state)?;
+        for slots in lists {
+            let mut merged = self.merged(slots, state)?;
+            evaluate_into(&self.calls, &mut merged, &mut columns)?;
+        }
+        self.arrays(columns)
+    }
+
+    fn empty_columns(&self, rows: usize) -> Vec<Vec<ScalarValue>> {
+        vec![Vec::with_capacity(rows); self.calls.len()]
+    }
+
+    /// Results as columns of the types that the calls return.
+    fn arrays(&self, columns: Vec<Vec<ScalarValue>>) -> Result<Vec<ArrayRef>> {
         let arrays = self.calls.iter().zip(columns).map(|(call, column)| {
             let values = ScalarValue::iter_to_array(column).map_err(|error| call.failed(&error))?;
             as_type(values, call.call.function.field().data_type())
         });
         arrays.collect()
+    }
+
+    /// Adds a group to another, after it.
+    pub(super) fn merge(&mut self, from: u32, into: u32, state: &impl GroupStates) -> Result<()> {
+        if self.calls.is_empty() {
+            return Ok(());
+        }
+        let merged = match self.live.remove(&from) {
+            Some(live) => live,
+            None => self.accumulators(from, state)?,
+        };
+        if !self.live.contains_key(&into) {
+            let accumulators = self.accumulators(into, state)?;
+            self.live.insert(into, accumulators);
+        }
+        let live = self.live.get_mut(&into).expect("invariant: it was made live");
+        for ((call, mut merged), live) in self.calls.iter().zip(merged).zip(live) {
+            let states = merged.state().map_err(|error| call.failed(&error))?;
+            let column = |(state, data_type): (ScalarValue, &DataType)| {
+                as_type(state.to_array().map_err(|error| call.failed(&error))?, data_type)
+            };
+            let states = states.into_iter().zip(&call.state_types).map(column).collect::<Result<Vec<_>>>()?;
+            live.merge_batch(&states).map_err(|error| call.failed(&error))?;
+        }
+        Ok(())
     }
 
     /// Drops the accumulators of a group.
@@ -169,13 +230,18 @@ impl Others {
 
     /// Moves the states of the live accumulators into the keyed state.
     pub(super) fn store(&mut self, state: &mut impl GroupStates) -> Result<()> {
-        if self.live.is_empty() {
+        let live = std::mem::take(&mut self.live);
+        self.store_groups(live.into_iter().collect(), state)
+    }
+
+    fn store_groups(&self, live: Vec<(u32, Accumulators)>, state: &mut impl GroupStates) -> Result<()> {
+        if live.is_empty() {
             return Ok(());
         }
-        let mut slots = Vec::with_capacity(self.live.len());
+        let mut slots = Vec::with_capacity(live.len());
         let width = self.calls.iter().map(|call| call.state_types.len()).sum();
-        let mut columns: Vec<Vec<ScalarValue>> = vec![Vec::with_capacity(self.live.len()); width];
-        for (slot, accumulators) in self.live.drain() {
+        let mut columns: Vec<Vec<ScalarValue>> = vec![Vec::with_capacity(live.len()); width];
+        for (slot, accumulators) in live {
             slots.push(slot);
             let mut columns = columns.iter_mut();
             for (call, mut accumulator) in self.calls.iter().zip(accumulators) {
@@ -201,6 +267,18 @@ impl Others {
         }
         Ok(())
     }
+}
+
+/// Adds the results of a group to the columns of its calls.
+fn evaluate_into(
+    calls: &[Other],
+    accumulators: &mut Accumulators,
+    columns: &mut [Vec<ScalarValue>],
+) -> Result<()> {
+    for ((call, accumulator), column) in calls.iter().zip(accumulators).zip(columns) {
+        column.push(accumulator.evaluate().map_err(|error| call.failed(&error))?);
+    }
+    Ok(())
 }
 
 /// The rows that count, group by group and in their order within a group, and where each group ends.

@@ -2,6 +2,7 @@
 
 use crate::state::KeyedState;
 use crate::table::aggregate::calls::{Calls, GroupState};
+use crate::table::aggregate::numbered::Numbered;
 use crate::table::keys::{KeyBytes, hash_bytes};
 
 /// The groups of the rows of a batch, numbered from 0 in the order of their first rows.
@@ -10,14 +11,11 @@ pub(super) struct Groups {
     /// The group of each row.
     pub(super) of_row: Vec<u32>,
     /// The slot of each group in the keyed state.
-    pub(super) slots: Vec<u32>,
+    pub(super) slots: Numbered,
     /// The first row of each group.
     pub(super) first_rows: Vec<u32>,
     /// The first rows of the groups that were not held before.
     pub(super) new_rows: Vec<u32>,
-    /// For each slot the batch that touched it last, and the group it was in it.
-    touched: Vec<(u32, u32)>,
-    batch: u32,
     key: KeyBytes,
 }
 
@@ -28,11 +26,6 @@ impl Groups {
         self.slots.clear();
         self.first_rows.clear();
         self.new_rows.clear();
-        self.batch = self.batch.wrapping_add(1);
-        if self.batch == 0 {
-            self.touched.clear();
-            self.batch = 1;
-        }
     }
 
     /// Adds the rows of these keys until there would be more than `most` groups.
@@ -49,34 +42,23 @@ impl Groups {
             if self.slots.len() >= most {
                 // Only rows of the groups there are.
                 let held = state.find_slot(hash, &self.key);
-                match held.and_then(|slot| self.group_of(slot)) {
+                match held.and_then(|slot| self.slots.number_of(slot)) {
                     Some(group) => self.of_row.push(group),
                     None => return,
                 }
                 continue;
             }
             let (slot, new) = state.slot(hash, &self.key, || calls.empty());
-            let group = self.group_of(slot).unwrap_or_else(|| self.begin(slot, row as u32, new));
+            let group = self.slots.number_of(slot).unwrap_or_else(|| self.begin(slot, row as u32, new));
             self.of_row.push(group);
         }
     }
 
-    #[inline]
-    fn group_of(&self, slot: u32) -> Option<u32> {
-        self.touched.get(slot as usize).filter(|(batch, _)| *batch == self.batch).map(|(_, group)| *group)
-    }
-
     fn begin(&mut self, slot: u32, row: u32, new: bool) -> u32 {
-        let group = self.slots.len() as u32;
-        self.slots.push(slot);
         self.first_rows.push(row);
         if new {
             self.new_rows.push(row);
         }
-        if self.touched.len() <= slot as usize {
-            self.touched.resize(slot as usize + 1, (0, 0));
-        }
-        self.touched[slot as usize] = (self.batch, group);
-        group
+        self.slots.add(slot)
     }
 }

@@ -161,7 +161,11 @@ impl GroupedAggregate {
         let taken = self.groups.of_row.len();
         if let (Some(closing), Some(in_time)) = (&mut self.closing, &in_time) {
             for &row in &self.groups.new_rows {
-                closing.add(in_time, row, self.groups.slots[self.groups.of_row[row as usize] as usize]);
+                closing.add(
+                    in_time,
+                    row,
+                    self.groups.slots.slots()[self.groups.of_row[row as usize] as usize],
+                );
             }
         }
         let rows = match in_time.and_then(|in_time| in_time.kept) {
@@ -178,7 +182,7 @@ impl GroupedAggregate {
         if taken == 0 {
             return Ok(());
         }
-        let grouped = Grouped { of_row: &self.groups.of_row, slots: &self.groups.slots };
+        let grouped = Grouped { of_row: &self.groups.of_row, slots: self.groups.slots.slots() };
         self.calls.update(grouped, &rows, &mut self.state)?;
         self.changed = true;
         if taken < in_groups {
@@ -211,7 +215,7 @@ impl GroupedAggregate {
             Emit::Update => std::mem::take(&mut self.groups.first_rows),
             Emit::New => std::mem::take(&mut self.groups.new_rows),
             Emit::EpochUpdate => {
-                self.changed_slots.extend(&self.groups.slots);
+                self.changed_slots.extend(self.groups.slots.slots());
                 return Ok(());
             }
             Emit::Complete | Emit::Final | Emit::Closed => return Ok(()),
@@ -223,7 +227,7 @@ impl GroupedAggregate {
             columns = take_arrays(&columns, &UInt32Array::from(first_rows), None)
                 .map_err(|error| arrow_failed_to("take the groups of a batch", &error))?;
         }
-        let slots = std::mem::take(&mut self.groups.slots);
+        let slots = self.groups.slots.slots().to_vec();
         output.builder().push(self.results(columns, &slots)?);
         Ok(())
     }
