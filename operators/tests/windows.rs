@@ -188,7 +188,7 @@ impl<'a, V> Model<'a, V> {
                 Event::Row(row) => self.row(row),
                 Event::Watermark(time) => self.watermark(time.0),
                 Event::Time(now) => self.time(now.0),
-                Event::Marker => {}
+                _ => {}
             }
         }
         if finish {

@@ -213,3 +213,137 @@ impl SourcePartitions {
         Some(Duration::from_nanos(self.look_at_ns.saturating_sub(now_ns)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const IDLE_AFTER_NS: u64 = 800;
+
+    /// One step of a source of three partitions.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Row(usize),
+        /// Time passes, then it is looked which are caught up.
+        Look(u64, [bool; 3]),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0usize..3).prop_map(Step::Row),
+            (1u64..600, any::<[bool; 3]>()).prop_map(|(by, caught_up)| Step::Look(by, caught_up)),
+            (100u64..900).prop_map(|by| Step::Look(by, [true; 3])),
+        ]
+    }
+
+    fn found(caught_up: [bool; 3]) -> Vec<SourcePartition> {
+        let named = caught_up.iter().enumerate();
+        named.map(|(at, caught_up)| SourcePartition { name: at.to_string(), caught_up: *caught_up }).collect()
+    }
+
+    /// Since when a partition was caught up at every look, without a row between.
+    fn quiet_since(history: &[(u64, Step)], partition: usize) -> Option<u64> {
+        let mut since = None;
+        let mut had_rows = false;
+        for (now, step) in history {
+            match step {
+                Step::Row(of) if *of == partition => had_rows = true,
+                Step::Row(_) => {}
+                Step::Look(_, caught_up) => {
+                    let had_rows = std::mem::take(&mut had_rows);
+                    let before = since.filter(|_| !had_rows);
+                    since = caught_up[partition].then(|| before.unwrap_or(*now));
+                }
+            }
+        }
+        since
+    }
+
+    proptest! {
+        #[test]
+        fn a_partition_is_idle_when_it_was_caught_up_and_quiet_long_enough_until_its_next_row(
+            steps in proptest::collection::vec(step(), 0..60),
+        ) {
+            let metrics = ActorMetrics::new("source[0]".to_owned(), Vec::new());
+            let time = Some(Duration::from_nanos(IDLE_AFTER_NS));
+            let mut partitions = SourcePartitions::new("source".to_owned(), Instance::ONLY, time);
+            partitions.begin(Some(found([false; 3])), 0, &metrics);
+            let ids: Vec<PartitionId> = (0..3).map(|at| PartitionId::of("source", &at.to_string())).collect();
+            let (mut said, mut said_all, mut expected) = ([false; 3], false, [false; 3]);
+            let (mut now, mut history) = (0, Vec::new());
+            for step in steps {
+                match &step {
+                    Step::Row(of) => {
+                        prop_assert_eq!(partitions.rows_of(*of), ids[*of]);
+                        expected[*of] = false;
+                    }
+                    Step::Look(by, caught_up) => {
+                        now += by;
+                        partitions.look(Some(&found(*caught_up)), false, now, &metrics);
+                    }
+                }
+                history.push((now, step.clone()));
+                if matches!(step, Step::Look(..)) {
+                    for (at, expected) in expected.iter_mut().enumerate() {
+                        *expected |= quiet_since(&history, at).is_some_and(|since| now - since >= IDLE_AFTER_NS);
+                    }
+                }
+                let mut more_follows = false;
+                for signal in partitions.signals.drain(..) {
+                    match signal {
+                        Signal::Partition(PartitionStatus { id, idle, more }) => {
+                            let at = ids.iter().position(|other| *other == id).unwrap();
+                            (said[at], more_follows) = (idle, more);
+                        }
+                        Signal::Idle(idle) => {
+                            prop_assert_ne!(said_all, idle);
+                            said_all = idle;
+                        }
+                        other => prop_assert!(false, "{other:?}"),
+                    }
+                }
+                prop_assert!(!more_follows, "what follows was not said");
+                prop_assert_eq!(said, expected, "after {:?}", history);
+                prop_assert_eq!(said_all, expected == [true; 3]);
+            }
+        }
+    }
+
+    #[test]
+    fn an_instance_without_partitions_is_idle_at_once_and_the_end_makes_all_idle_together() {
+        let metrics = ActorMetrics::new("source[0]".to_owned(), Vec::new());
+        let mut partitions = SourcePartitions::new("source".to_owned(), Instance::ONLY, None);
+        partitions.begin(Some(Vec::new()), 0, &metrics);
+        assert_eq!(partitions.signals.drain(..).collect::<Vec<_>>(), [Signal::Idle(true)]);
+        partitions.meet(&found([true; 3])[..2], &metrics);
+        assert_eq!(partitions.signals.pop_front(), Some(Signal::Idle(false)), "it was given some after all");
+        partitions.signals.clear();
+        partitions.finish();
+        let more = |signal| match signal {
+            Signal::Partition(PartitionStatus { idle: true, more, .. }) => Some(more),
+            _ => None,
+        };
+        let signals: Vec<Signal> = partitions.signals.drain(..).collect();
+        assert_eq!(
+            signals.iter().map(|signal| more(*signal)).collect::<Vec<_>>(),
+            [Some(true), Some(false), None]
+        );
+        assert_eq!(signals[2], Signal::Idle(true));
+    }
+
+    #[test]
+    fn a_sequence_counts_as_quiet_only_where_the_source_said_that_nothing_is_there() {
+        let metrics = ActorMetrics::new("source[0]".to_owned(), Vec::new());
+        let time = Some(Duration::from_nanos(IDLE_AFTER_NS));
+        let mut partitions = SourcePartitions::new("source".to_owned(), Instance::ONLY, time);
+        partitions.begin(None, 0, &metrics);
+        partitions.signals.clear();
+        partitions.look(None, true, 100, &metrics);
+        partitions.look(None, false, 700, &metrics);
+        partitions.look(None, true, 1_000, &metrics);
+        assert!(partitions.signals.is_empty(), "there was something at 700");
+        partitions.look(None, true, 1_900, &metrics);
+        assert_eq!(partitions.signals.len(), 2, "the partition and the whole");
+    }
+}
