@@ -391,9 +391,9 @@ fn windows_that_close_together_are_emitted_in_slices_within_the_budget() {
 
 #[test]
 fn windows_of_many_panes_are_emitted_in_smaller_slices() {
-    let panes = 1_000;
+    let (panes, size) = (1_000u64, micros(1_000));
     let build = |emitted_limit| {
-        let window = Window::sliding(micros(panes), micros(1), |row: &Row| row.time);
+        let window = Window::sliding(size, micros(1), |row: &Row| row.time);
         (window::aggregate(|row: &Row| row.key, window, Count), Output::with_limit(emitted_limit))
     };
     let (mut operator, mut output) = build(usize::MAX);
@@ -407,7 +407,7 @@ fn windows_of_many_panes_are_emitted_in_smaller_slices() {
             lotic_operators::Emitted::Batch(rows) => Some(rows.collect::<Vec<_>>()),
             _ => None,
         });
-        let slice: Vec<Windowed<i64, u64>> = windows.flatten().collect();
+        let slice: Vec<Windowed<u8, u64>> = windows.flatten().collect();
         let merged: u64 = slice.iter().map(|window| window.value).sum();
         assert!(
             merged <= lotic_operators::limits::PANES_PER_CALL as u64 + panes,
