@@ -91,4 +91,6 @@ pub use offsets::Offsets;
 pub use rate::{RateRow, RateSource};
 pub use sink::{Committer, Delivery, ModeWatch, Prepare, Sink, SinkFactory, SinkTraits};
 pub use socket::{SocketSource, TimedLine};
-pub use source::{Figures, Latest, PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits};
+pub use source::{
+    Figures, Latest, PollRequest, Polled, Polling, Source, SourceFactory, SourcePartition, SourceTraits,
+};

@@ -78,6 +78,15 @@ impl Latest {
     }
 }
 
+/// A partition that an instance reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourcePartition {
+    /// Its name: the same over restarts, and in every instance that may read it.
+    pub name: String,
+    /// Whether all of it that is known outside was returned. Not the case while the source does not know.
+    pub caught_up: bool,
+}
+
 /// One instance of a source: reads the partitions that fall to it.
 ///
 /// # Calls
@@ -134,6 +143,21 @@ pub trait Source<B: Batch>: Send {
     /// # Errors
     /// As for [`poll`](Source::poll).
     fn latest(&mut self, max_rows: u64, waker: &Waker) -> Result<Latest>;
+
+    /// The partitions that this instance reads, for a watermark of each; the list only ever grows at its end. A
+    /// source with more than one returns rows of one partition in each batch. Asked at the start, and some times
+    /// within the time after which a quiet partition counts as idle.
+    ///
+    /// `None`, the default: the instance is read as one sequence, which is caught up when a poll without a planned
+    /// end was pending, or when there was nothing to plan. A source whose polls block is always read as one.
+    fn partitions(&mut self) -> Option<Vec<SourcePartition>> {
+        None
+    }
+
+    /// Where in [`partitions`](Source::partitions) that of the last batch stands.
+    fn polled_partition(&self) -> usize {
+        0
+    }
 
     /// What an operator would want to know of each partition, such as how many rows are left to read: name and
     /// value, for the progress of the query. Asked with each epoch, so it must be cheap.

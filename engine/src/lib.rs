@@ -84,6 +84,7 @@ pub use lotic_connectors::ingress::Ingress;
 pub use lotic_operators::Timestamp;
 pub use query::{Mode, QueryListener, QueryProgress, QueryStatus, StreamingQuery, Trigger};
 pub use runtime::wait::WaitStrategy;
+pub use runtime::watermarks::MultipleWatermarkPolicy;
 pub use session::{RestartPolicy, Session, SessionBuilder};
 pub use stream::{KeyedStream, Query, Stream, WindowedStream};
 #[cfg(feature = "sql")]

@@ -27,6 +27,12 @@ pub const IDLE_BACKOFF: Duration = Duration::from_millis(10);
 /// Levels of nested types in a schema given as text.
 #[cfg(feature = "sql")]
 pub const TYPE_DEPTH: usize = 32;
+/// After how long a partition that is caught up and quiet is idle, unless a setting says otherwise. Long beside a
+/// pause of a producer, a rebalance or a deployment, since rows that come later may be late; short beside what a
+/// watermark that stalls for ever does to results and state.
+pub const IDLE_AFTER: Duration = Duration::from_secs(60);
+/// The shortest such time that can be set.
+pub const IDLE_AFTER_MIN: Duration = Duration::from_millis(10);
 /// Worker threads of a session.
 pub const WORKERS: usize = 64;
 

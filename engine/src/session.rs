@@ -2,11 +2,12 @@
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::limits::{INGRESS_ROWS, WORKERS};
+use crate::limits::{IDLE_AFTER, IDLE_AFTER_MIN, INGRESS_ROWS, WORKERS};
 use crate::plan::graph::Graph;
 use crate::query::{QueryListener, StreamingQuery};
 use crate::runtime::threads::Threads;
 use crate::runtime::wait::WaitStrategy;
+use crate::runtime::watermarks::MultipleWatermarkPolicy;
 use crate::stream::Stream;
 use lotic_connectors::SourceFactory;
 use lotic_connectors::ingress::{self, Ingress};
@@ -52,6 +53,8 @@ pub struct SessionBuilder {
     parallelism: usize,
     wait: WaitStrategy,
     chaining: bool,
+    watermark_policy: MultipleWatermarkPolicy,
+    idle_after: Option<Duration>,
 }
 
 impl SessionBuilder {
@@ -92,6 +95,27 @@ impl SessionBuilder {
         self
     }
 
+    /// How the watermarks of the inputs of a join or a union become one; Spark's
+    /// `spark.sql.streaming.multipleWatermarkPolicy`. The default is the minimum. A query may say otherwise.
+    #[must_use]
+    pub fn multiple_watermark_policy(mut self, policy: MultipleWatermarkPolicy) -> Self {
+        self.watermark_policy = policy;
+        self
+    }
+
+    /// After how long without a row a partition of a source that is caught up is idle: watermarks no longer
+    /// wait for it, until its next row. Flink's `withIdleness`. `None`: never. The default is 1 minute. A query
+    /// may say otherwise; a source instance that has no partition to read is idle at once, in any case.
+    ///
+    /// # Delivery
+    /// Rows of a partition that was idle are late where the watermark has passed them meanwhile: make it longer
+    /// than the producers of a partition may be silent or cut off, or never.
+    #[must_use]
+    pub fn idle_after(mut self, time: Option<Duration>) -> Self {
+        self.idle_after = time;
+        self
+    }
+
     /// Starts the session's threads.
     ///
     /// # Errors
@@ -106,6 +130,7 @@ impl SessionBuilder {
                 self.parallelism
             )));
         }
+        check_idle_after(self.idle_after)?;
         let threads = Arc::new(Threads::start(&self.app_name, self.workers)?);
         Ok(Session {
             inner: Arc::new(Inner {
@@ -120,6 +145,16 @@ impl SessionBuilder {
                 tables: Mutex::new(None),
             }),
         })
+    }
+}
+
+/// Whether a time after which partitions are idle can be kept.
+pub(crate) fn check_idle_after(time: Option<Duration>) -> Result<()> {
+    match time {
+        Some(time) if time < IDLE_AFTER_MIN => {
+            Err(Error::user(format!("idle_after({time:?}): at least {IDLE_AFTER_MIN:?}, or none, for never")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -163,6 +198,8 @@ impl Session {
             parallelism: 1,
             wait: WaitStrategy::default(),
             chaining: true,
+            watermark_policy: MultipleWatermarkPolicy::default(),
+            idle_after: Some(IDLE_AFTER),
         }
     }
 
@@ -242,6 +279,8 @@ impl Session {
             parallelism: settings.parallelism,
             wait: settings.wait,
             chaining: settings.chaining,
+            watermark_policy: settings.watermark_policy,
+            idle_after: settings.idle_after,
         }
     }
 }
@@ -263,4 +302,6 @@ pub(crate) struct SessionSettings<'a> {
     pub(crate) parallelism: usize,
     pub(crate) wait: WaitStrategy,
     pub(crate) chaining: bool,
+    pub(crate) watermark_policy: MultipleWatermarkPolicy,
+    pub(crate) idle_after: Option<Duration>,
 }

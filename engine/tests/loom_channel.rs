@@ -99,7 +99,11 @@ fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
 }
 
 fn batch(rows: std::ops::Range<u32>) -> Item<Numbers> {
-    Item::Batch { rows: Rows::from(rows.collect::<Vec<_>>()), ingest_ns: 0 }
+    Item::Batch {
+        rows: Rows::from(rows.collect::<Vec<_>>()),
+        ingest_ns: 0,
+        partition: lotic_operators::PartitionId::NONE,
+    }
 }
 
 /// Takes what is there.

@@ -1,6 +1,7 @@
 //! The in-band items of a channel.
 
 use crate::epoch::{Epoch, Marker};
+use crate::partition::{PartitionId, PartitionStatus};
 use crate::time::Timestamp;
 
 /// What flows through a channel. The order within a channel is never changed.
@@ -12,6 +13,8 @@ pub enum Item<B> {
         rows: B,
         /// Ingest time of the oldest row, in nanoseconds of the engine's monotonic clock.
         ingest_ns: u64,
+        /// The partition of the source that the rows come from, if they come from one.
+        partition: PartitionId,
     },
     /// Nothing with an event time below this will come.
     Watermark(Timestamp),
@@ -19,6 +22,8 @@ pub enum Item<B> {
     Idle,
     /// The sender speaks again.
     Active,
+    /// A source speaks of one of its partitions. Not passed on by operators with state.
+    Partition(PartitionStatus),
     /// An epoch ends here.
     Marker(Marker),
     /// The epoch was given up: nobody should wait for its marker.

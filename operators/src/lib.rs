@@ -7,7 +7,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`batch`], [`item`], [`epoch`], [`time`] | what flows through a channel |
+//! | [`batch`], [`item`], [`epoch`], [`time`], [`partition`] | what flows through a channel |
 //! | [`operator`], [`two_input`], [`output`] | the contract |
 //! | [`key`], [`state`], [`snapshot`] | keyed state and its snapshots |
 //! | [`map`], [`watermark`], [`aggregate`], [`process`], [`window`], [`join`] | the operators |
@@ -33,6 +33,7 @@ pub mod limits;
 pub mod map;
 pub mod operator;
 pub mod output;
+pub mod partition;
 pub mod process;
 pub mod snapshot;
 pub mod state;
@@ -52,6 +53,7 @@ pub use item::Item;
 pub use key::{Instance, Key, Value};
 pub use operator::{Operator, Progress};
 pub use output::{Emitted, Output};
+pub use partition::{PartitionId, PartitionStatus};
 pub use snapshot::{Restore, Snapshot, StateImage, TableSnapshot};
 pub use time::Timestamp;
 pub use two_input::{Side, TwoInput, TwoInputOperator};

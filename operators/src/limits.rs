@@ -21,6 +21,10 @@ pub const TABLE_ROWS_AT_ONCE: usize = 8 * 1024;
 /// records are not held up by thousands of windows closing together.
 pub const FIRINGS_PER_CALL: usize = 1024;
 
+/// Panes that sliding windows merge in one such call, besides: a window may be made of thousands of them, so
+/// that a number of windows alone would say little about the time that they take. One window is never split.
+pub const PANES_PER_CALL: usize = 8 * 1024;
+
 /// Sliding windows that may hold one row: what a row costs where windows cannot share panes, and half the
 /// panes that a window merges where they do.
 pub const WINDOWS_OF_A_ROW: u64 = 10_000;

@@ -3,6 +3,7 @@
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::output::Output;
+use crate::partition::PartitionStatus;
 use crate::snapshot::{Restore, Snapshot};
 use crate::time::Timestamp;
 
@@ -56,6 +57,24 @@ pub trait Operator<I: Batch, O: Batch>: Send {
         Ok(Progress::Done)
     }
 
+    /// The watermark should no longer wait for the input, since there is nothing to read (`idle`), or it should
+    /// again. The default passes it on.
+    ///
+    /// # Errors
+    /// As for [`process`](Operator::process).
+    fn idle(&mut self, idle: bool, output: &mut Output<O>) -> Result<()> {
+        output.emit_idle(idle);
+        Ok(())
+    }
+
+    /// A source speaks of one of its partitions: for operators that make watermarks.
+    ///
+    /// # Errors
+    /// As for [`process`](Operator::process).
+    fn partition(&mut self, _status: PartitionStatus, _output: &mut Output<O>) -> Result<()> {
+        Ok(())
+    }
+
     /// Processing time has reached what was asked for by [`Output::wake_at`].
     ///
     /// # Errors
@@ -107,6 +126,12 @@ impl<I: Batch, O: Batch, P: Operator<I, O> + ?Sized> Operator<I, O> for Box<P> {
     }
     fn watermark(&mut self, watermark: Timestamp, output: &mut Output<O>) -> Result<Progress> {
         (**self).watermark(watermark, output)
+    }
+    fn idle(&mut self, idle: bool, output: &mut Output<O>) -> Result<()> {
+        (**self).idle(idle, output)
+    }
+    fn partition(&mut self, status: PartitionStatus, output: &mut Output<O>) -> Result<()> {
+        (**self).partition(status, output)
     }
     fn tick(&mut self, output: &mut Output<O>) -> Result<Progress> {
         (**self).tick(output)

@@ -1,6 +1,7 @@
 //! Where an operator puts its results, and what it knows of time.
 
 use crate::batch::{Batch, Rows};
+use crate::partition::PartitionId;
 use crate::time::Timestamp;
 use std::collections::VecDeque;
 
@@ -11,6 +12,8 @@ pub enum Emitted<B> {
     Batch(B),
     /// A watermark.
     Watermark(Timestamp),
+    /// Whether the watermark should no longer wait for this output.
+    Idle(bool),
 }
 
 /// An operator's output. It can refuse: when [`Output::is_full`] says so the operator stops consuming its
@@ -25,6 +28,8 @@ pub struct Output<B: Batch> {
     sealed_rows: usize,
     limit: usize,
     now: Timestamp,
+    partition: PartitionId,
+    held_back_by: Option<PartitionId>,
     wake_at: Option<Timestamp>,
     late_rows: u64,
     whole: bool,
@@ -47,6 +52,8 @@ impl<B: Batch> Output<B> {
             sealed_rows: 0,
             limit: limit.max(1),
             now: Timestamp::MIN,
+            partition: PartitionId::NONE,
+            held_back_by: None,
             wake_at: None,
             late_rows: 0,
             whole: false,
@@ -86,6 +93,25 @@ impl<B: Batch> Output<B> {
     pub fn emit_watermark(&mut self, watermark: Timestamp) {
         self.seal();
         self.emitted.push_back(Emitted::Watermark(watermark));
+    }
+
+    /// Says, after what was pushed before it, that the watermark should not wait for this output (`true`), or
+    /// that it should again. For [`crate::Operator::idle`].
+    pub fn emit_idle(&mut self, idle: bool) {
+        self.seal();
+        self.emitted.push_back(Emitted::Idle(idle));
+    }
+
+    /// The partition of the source that the rows in hand come from, if they come from one.
+    #[inline]
+    pub fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
+    /// Names the partition that holds the watermark back, for the progress of the query.
+    #[inline]
+    pub fn hold_back(&mut self, partition: PartitionId) {
+        self.held_back_by = Some(partition);
     }
 
     /// The processing time, as the runtime's clock said when it began this call.
@@ -135,6 +161,18 @@ impl<B: Batch> Output<B> {
     /// For the runtime: says whether the rows of the next call belong to a micro-batch.
     pub fn set_by_epoch(&mut self, by_epoch: bool) {
         self.by_epoch = by_epoch;
+    }
+
+    /// For the runtime: sets where the rows of the next call come from.
+    #[inline]
+    pub fn set_partition(&mut self, partition: PartitionId) {
+        self.partition = partition;
+    }
+
+    /// For the runtime: what was said by [`Output::hold_back`] since the last call.
+    #[inline]
+    pub fn take_held_back_by(&mut self) -> Option<PartitionId> {
+        self.held_back_by.take()
     }
 
     /// For the runtime: whether nothing was emitted since the last [`Output::take`] that found nothing.

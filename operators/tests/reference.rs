@@ -107,7 +107,7 @@ fn windows<A: Aggregate<Row>>(
                 }
             }
             Event::Watermark(time) => watermark = *time,
-            Event::Time(_) | Event::Marker => {}
+            _ => {}
         }
     }
     let result = |((key, start, end), rows): (_, Vec<Row>)| Windowed {

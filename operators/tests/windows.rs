@@ -188,7 +188,7 @@ impl<'a, V> Model<'a, V> {
                 Event::Row(row) => self.row(row),
                 Event::Watermark(time) => self.watermark(time.0),
                 Event::Time(now) => self.time(now.0),
-                Event::Marker => {}
+                _ => {}
             }
         }
         if finish {
@@ -387,6 +387,39 @@ fn windows_that_close_together_are_emitted_in_slices_within_the_budget() {
         drain(&mut output);
         assert!(calls >= 10 && emitted >= 10_000, "{emitted} in {calls} calls");
     }
+}
+
+#[test]
+fn windows_of_many_panes_are_emitted_in_smaller_slices() {
+    let (panes, size) = (1_000u64, micros(1_000));
+    let build = |emitted_limit| {
+        let window = Window::sliding(size, micros(1), |row: &Row| row.time);
+        (window::aggregate(|row: &Row| row.key, window, Count), Output::with_limit(emitted_limit))
+    };
+    let (mut operator, mut output) = build(usize::MAX);
+    let rows: Vec<Row> = (0..3_000).map(|time| Row { key: 0, time: Timestamp(time), value: 0 }).collect();
+    operator.process(&mut Rows::from(rows), &mut output).expect("it does not fail");
+    let mut sizes = Vec::new();
+    loop {
+        let progress = operator.watermark(Timestamp(10_000), &mut output).expect("it does not fail");
+        let emitted = std::iter::from_fn(|| output.take());
+        let windows = emitted.filter_map(|item| match item {
+            lotic_operators::Emitted::Batch(rows) => Some(rows.collect::<Vec<_>>()),
+            _ => None,
+        });
+        let slice: Vec<Windowed<u8, u64>> = windows.flatten().collect();
+        let merged: u64 = slice.iter().map(|window| window.value).sum();
+        assert!(
+            merged <= lotic_operators::limits::PANES_PER_CALL as u64 + panes,
+            "{merged} panes in one call"
+        );
+        sizes.push(slice.len());
+        if progress == lotic_operators::Progress::Done {
+            break;
+        }
+    }
+    assert_eq!(sizes.iter().sum::<usize>() as u64, 3_000 + panes - 1);
+    assert!(sizes.len() as u64 >= 3_000 * panes / (lotic_operators::limits::PANES_PER_CALL as u64 + panes));
 }
 
 #[test]

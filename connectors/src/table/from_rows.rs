@@ -2,7 +2,9 @@
 
 use crate::error::Result;
 use crate::offsets::Offsets;
-use crate::source::{Figures, Latest, PollRequest, Polled, Source, SourceFactory, SourceTraits};
+use crate::source::{
+    Figures, Latest, PollRequest, Polled, Source, SourceFactory, SourcePartition, SourceTraits,
+};
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use lotic_operators::table::TableBatch;
@@ -79,6 +81,14 @@ impl<T: Send + 'static> Source<TableBatch> for Converting<T> {
 
     fn latest(&mut self, max_rows: u64, waker: &Waker) -> Result<Latest> {
         self.source.latest(max_rows, waker)
+    }
+
+    fn partitions(&mut self) -> Option<Vec<SourcePartition>> {
+        self.source.partitions()
+    }
+
+    fn polled_partition(&self) -> usize {
+        self.source.polled_partition()
     }
 
     fn figures(&self) -> Figures {

@@ -57,6 +57,9 @@ pub struct OperatorProgress {
     pub back_pressure: f64,
     /// Event time reached at its input, microseconds since the Unix epoch; none before the first watermark.
     pub watermark_us: Option<i64>,
+    /// What the watermark waits for: the partition `source/partition` where it is made of rows, the input
+    /// (stable id and instance) where several meet. None if nothing does, or if there is no choice.
+    pub watermark_held_back_by: Option<String>,
     /// From ingest to here.
     pub latency: Latency,
 }
@@ -178,9 +181,15 @@ impl Reporter {
         let mut end_to_end = crate::runtime::metrics::latency_histogram();
         let (mut rows_in, mut rows_out) = (0, 0);
         let mut operators = Vec::with_capacity(self.actors.len());
+        let metrics: Vec<Arc<ActorMetrics>> =
+            self.actors.iter().map(|actor| Arc::clone(&actor.metrics)).collect();
         for actor in &mut self.actors {
             let latency = actor.metrics.take_latency();
-            let progress = actor.progress(interval_ns, Latency::of(&latency));
+            let mut progress = actor.progress(interval_ns, Latency::of(&latency));
+            if let Some(partition) = actor.metrics.held_by_partition() {
+                let name = metrics.iter().find_map(|metrics| metrics.partition_name(partition));
+                progress.watermark_held_back_by = name.or(progress.watermark_held_back_by);
+            }
             if actor.is_source {
                 rows_in += progress.rows_in;
             }
@@ -232,6 +241,7 @@ impl Counted {
             late_rows: since(&metrics.late_rows, &mut self.late_rows),
             back_pressure: (blocked as f64 / interval_ns as f64).min(1.0),
             watermark_us: (watermark != i64::MIN).then_some(watermark),
+            watermark_held_back_by: metrics.held_by_input().map(str::to_owned),
             latency,
         }
     }

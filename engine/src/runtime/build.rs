@@ -9,10 +9,12 @@ use super::link::Link;
 use super::metrics::ActorMetrics;
 use super::sink_stage::SinkStage;
 use super::source_actor::{OFFSETS, SourceActor};
+use super::source_partitions::SourcePartitions;
 use super::stage::Stage;
 use super::stage_actor::{StageActor, runtime_state_of};
 use super::threads::Threads;
 use super::wait::{WaitStrategy, Waiting};
+use super::watermarks::{MultipleWatermarkPolicy, Watermarks};
 use crate::checkpoint::ActorId;
 use crate::checkpoint::align::{Aligner, Consistency};
 use crate::checkpoint::record::Image;
@@ -20,7 +22,7 @@ use crate::checkpoint::writer::Job;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::limits::{CHANNEL_BATCHES, CHANNEL_ITEMS};
-use crate::plan::graph::{EdgeId, NodeBuilder, NodeId, Outputs, PartitionFactory};
+use crate::plan::graph::{EdgeId, NodeBuilder, NodeId, Outputs, PartitionFactory, Role};
 use crate::plan::physical::{EdgeKind, PhysicalPlan, PlannedNode};
 use actix::Actor;
 use lotic_connectors::{Committer, ModeWatch, Offsets, Polling, SinkFactory, SourceFactory};
@@ -30,6 +32,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 /// An actor, wired and restored, to be started on its worker.
 pub(crate) struct Launch {
@@ -48,8 +51,22 @@ pub(crate) struct RunSettings {
     pub(crate) consistency: Consistency,
     pub(crate) batch_rows_max: Option<u64>,
     pub(crate) worker_offset: usize,
+    pub(crate) watermark_policy: MultipleWatermarkPolicy,
+    /// After which a quiet partition is idle, if ever.
+    pub(crate) idle_after: Option<Duration>,
     /// Says the mode to the sinks; set by the query's actor.
     pub(crate) mode: ModeWatch,
+}
+
+/// The channels that feed one instance.
+struct Receivers<B: Batch> {
+    receivers: Vec<Receiver<B>>,
+    /// Of each channel, the input it belongs to.
+    inputs: Vec<usize>,
+    /// Of each channel, the stable id and instance that feeds it.
+    names: Vec<String>,
+    /// Whether any of those runs on another thread.
+    other_thread: bool,
 }
 
 /// The state of a build. Nodes are built from the sinks up, so that what a node feeds is there before it.
@@ -99,24 +116,26 @@ impl<'a> BuildContext<'a> {
         self.threads.worker(instance + self.settings.worker_offset)
     }
 
-    /// The receivers of one instance, one for each upstream instance that feeds it, and whether any of
-    /// those runs on another thread.
-    fn receivers<B: Batch>(&mut self, node: &PlannedNode, instance: Instance) -> (Vec<Receiver<B>>, bool) {
-        let mut receivers = Vec::new();
-        let mut other_thread = false;
-        for incoming in &node.incoming {
+    /// The receivers of one instance, one for each upstream instance that feeds it.
+    fn receivers<B: Batch>(&mut self, node: &PlannedNode, instance: Instance) -> Receivers<B> {
+        let mut all =
+            Receivers { receivers: Vec::new(), inputs: Vec::new(), names: Vec::new(), other_thread: false };
+        for (input, incoming) in node.incoming.iter().enumerate() {
             let forward = self.plan.edges[&incoming.edge] == EdgeKind::Forward;
-            for upstream in 0..self.plan.node(incoming.from).parallelism {
+            let from = self.plan.node(incoming.from);
+            for upstream in 0..from.parallelism {
                 if forward && upstream != instance.index {
                     continue;
                 }
                 let (sender, receiver) = channel::<B>(CHANNEL_BATCHES * B::ROWS_AT_ONCE, CHANNEL_ITEMS);
                 self.senders.insert((incoming.edge, upstream, instance.index), Box::new(sender));
-                receivers.push(receiver);
-                other_thread |= self.worker(upstream) != self.worker(instance.index);
+                all.receivers.push(receiver);
+                all.inputs.push(input);
+                all.names.push(format!("{}[{upstream}]", from.uid));
+                all.other_thread |= self.worker(upstream) != self.worker(instance.index);
             }
         }
-        (receivers, other_thread)
+        all
     }
 
     /// The senders of one upstream instance on an edge, by downstream instance.
@@ -177,7 +196,12 @@ impl<'a> BuildContext<'a> {
         Ok(Box::new(EdgeStage { edges, spread }))
     }
 
-    fn core(&mut self, node: &PlannedNode, instance: Instance, fed_by_other_thread: bool) -> Core {
+    fn core(
+        &mut self,
+        node: &PlannedNode,
+        instance: Instance,
+        (inputs, fed_by_other_thread): (Vec<String>, bool),
+    ) -> Core {
         let label = format!("{}[{}]", node.uid, instance.index);
         Core::new(CoreParts {
             id: ActorId(self.launches.len() as u32),
@@ -185,7 +209,7 @@ impl<'a> BuildContext<'a> {
             tell: self.tell.clone(),
             jobs: self.jobs.clone(),
             clock: self.clock.clone(),
-            metrics: ActorMetrics::new(label),
+            metrics: ActorMetrics::new(label, inputs),
             waiting: Waiting::new(self.settings.wait),
             fed_by_other_thread,
         })
@@ -224,14 +248,20 @@ impl<'a> BuildContext<'a> {
             self.stages.insert((node.id, instance.index), Box::new(stage));
             return Ok(());
         }
-        let (receivers, other_thread) = self.receivers::<I>(node, instance);
-        let mut core = self.core(node, instance, other_thread);
+        let fed = self.receivers::<I>(node, instance);
+        let mut core = self.core(node, instance, (fed.names, fed.other_thread));
         let (image, next, now) = (self.image, self.next, self.clock.now());
         stage.start(&|uid| image.state_of(uid), next, &mut core.context(Waker::noop(), now, now.ns))?;
-        let aligner = Aligner::new(receivers.len(), self.settings.consistency);
+        let watermarks = Watermarks::new(&fed.inputs, self.settings.watermark_policy);
+        let aligner = Aligner::new(fed.receivers.len(), self.settings.consistency);
         let (id, metrics) = (core.id, Arc::clone(&core.metrics));
-        let mut actor =
-            StageActor::new(core, (node.uid.clone(), instance), receivers, (stage, is_sink), aligner);
+        let mut actor = StageActor::new(
+            core,
+            (node.uid.clone(), instance),
+            (fed.receivers, watermarks),
+            (stage, is_sink),
+            aligner,
+        );
         actor.restore_watermark(&image.state_of(&runtime_state_of(&node.uid)), Waker::noop())?;
         self.launch(node, instance, (id, metrics), (false, is_sink), actor);
         Ok(())
@@ -260,7 +290,7 @@ impl<B: Batch> NodeBuilder for SourceNode<B> {
         }
         source.start(&from).map_err(named)?;
         let mut stage = context.next_stage(&self.outputs, instance)?;
-        let mut core = context.core(&node, instance, true);
+        let mut core = context.core(&node, instance, (Vec::new(), true));
         let (image, now) = (context.image, context.clock.now());
         stage.start(
             &|uid| image.state_of(uid),
@@ -269,7 +299,8 @@ impl<B: Batch> NodeBuilder for SourceNode<B> {
         )?;
         let (id, metrics) = (core.id, Arc::clone(&core.metrics));
         let limits = (context.settings.batch_rows_max, !traits.replayable);
-        let actor = SourceActor::new(core, (node.uid.clone(), instance), source, stage, limits);
+        let partitions = SourcePartitions::new(node.uid.clone(), instance, context.settings.idle_after);
+        let actor = SourceActor::new(core, (node.uid.clone(), instance), source, (stage, partitions), limits);
         context.launch(&node, instance, (id, metrics), (true, false), actor);
         Ok(())
     }
@@ -302,7 +333,8 @@ impl<I: Batch, O: Batch> NodeBuilder for OperatorNode<I, O> {
         let next = context.next_stage(&self.outputs, instance)?;
         let operator = (self.factory)(instance)?;
         let mode = ModeWatch::clone(&context.settings.mode);
-        let link = Link::new((node.uid.clone(), instance), operator, mode, next);
+        let stateless = matches!(node.role, Role::Operator { stateless: true });
+        let link = Link::new((node.uid.clone(), instance), operator, (mode, stateless), next);
         context.place::<I>(&node, instance, Box::new(link), false)
     }
 

@@ -9,7 +9,7 @@ use crate::checkpoint::writer::Job;
 use crate::clock::{Clock, Now};
 use crate::error::{Error, Result};
 use crossbeam::channel::Sender;
-use lotic_operators::{Epoch, Timestamp};
+use lotic_operators::{Epoch, PartitionId, Timestamp};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -42,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) running: bool,
     /// Processing time at which an operator wants to be called.
     pub(crate) wake_at: Option<Timestamp>,
+    /// Where the rows being handled come from.
+    pub(crate) partition: PartitionId,
     waiting: Waiting,
     /// Whether another thread feeds this actor, so that waiting is a choice.
     fed_by_other_thread: bool,
@@ -74,6 +76,7 @@ impl Core {
             commands: VecDeque::new(),
             running: false,
             wake_at: None,
+            partition: PartitionId::NONE,
             waiting: parts.waiting,
             fed_by_other_thread: parts.fed_by_other_thread,
             timer: None,
@@ -84,7 +87,14 @@ impl Core {
 
     #[inline]
     pub(crate) fn context<'a>(&'a mut self, waker: &'a Waker, now: Now, ingest_ns: u64) -> StageContext<'a> {
-        StageContext { waker, now, ingest_ns, wake_at: &mut self.wake_at, metrics: &self.metrics }
+        StageContext {
+            waker,
+            now,
+            ingest_ns,
+            partition: self.partition,
+            wake_at: &mut self.wake_at,
+            metrics: &self.metrics,
+        }
     }
 
     /// Hands an epoch's snapshot to the checkpoint writer.

@@ -4,7 +4,7 @@ use super::channel::Sender;
 use super::metrics::ActorMetrics;
 use super::stage::{Flow, Signal, Stage, StageContext, StageSnapshot};
 use crate::error::Result;
-use lotic_operators::{Batch, Epoch, Item, StateImage};
+use lotic_operators::{Batch, Epoch, Item, PartitionId, StateImage};
 use std::collections::VecDeque;
 use std::task::Waker;
 
@@ -24,10 +24,17 @@ pub(crate) enum Routing<O: Batch> {
     Hash { partition: Partition<O>, builders: Vec<O::Builder> },
 }
 
+/// Where and when the rows of a batch entered the engine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    pub(crate) ingest_ns: u64,
+    pub(crate) partition: PartitionId,
+}
+
 /// One edge, seen from one upstream instance.
 pub(crate) trait Edge<O: Batch>: Send {
     /// Takes a batch; called only when the last call or `resume` returned `Ready`.
-    fn push(&mut self, batch: O, ingest_ns: u64, waker: &Waker) -> Flow;
+    fn push(&mut self, batch: O, from: Origin, waker: &Waker) -> Flow;
     /// Takes a control item for every target.
     fn control(&mut self, item: Control, waker: &Waker) -> Flow;
     /// Sends what is held.
@@ -44,6 +51,7 @@ fn control<I>(item: &Control) -> Item<I> {
         Item::Watermark(time) => Item::Watermark(*time),
         Item::Idle => Item::Idle,
         Item::Active => Item::Active,
+        Item::Partition(status) => Item::Partition(*status),
         Item::Marker(marker) => Item::Marker(*marker),
         Item::Cancel(epoch) => Item::Cancel(*epoch),
         Item::End => Item::End,
@@ -120,10 +128,11 @@ impl<O: Batch, I: Batch> ChannelEdge<O, I> {
 
 impl<O: Batch, I: Batch> Edge<O> for ChannelEdge<O, I> {
     #[inline]
-    fn push(&mut self, mut batch: O, ingest_ns: u64, waker: &Waker) -> Flow {
+    fn push(&mut self, mut batch: O, from: Origin, waker: &Waker) -> Flow {
+        let Origin { ingest_ns, partition: source } = from;
         match &mut self.routing {
             Routing::Single => {
-                let item = Item::Batch { rows: (self.wrap)(batch), ingest_ns };
+                let item = Item::Batch { rows: (self.wrap)(batch), ingest_ns, partition: source };
                 let target = &mut self.targets[0];
                 target.send(item);
                 return target.resume(waker);
@@ -131,13 +140,14 @@ impl<O: Batch, I: Batch> Edge<O> for ChannelEdge<O, I> {
             Routing::RoundRobin(next) => {
                 let target = *next;
                 *next = (target + 1) % self.targets.len();
-                self.targets[target].send(Item::Batch { rows: (self.wrap)(batch), ingest_ns });
+                let rows = (self.wrap)(batch);
+                self.targets[target].send(Item::Batch { rows, ingest_ns, partition: source });
             }
             Routing::Hash { partition, builders } => {
                 partition(&mut batch, builders);
                 for (target, builder) in self.targets.iter_mut().zip(builders) {
                     if let Some(part) = O::seal(builder) {
-                        target.send(Item::Batch { rows: (self.wrap)(part), ingest_ns });
+                        target.send(Item::Batch { rows: (self.wrap)(part), ingest_ns, partition: source });
                     }
                 }
             }
@@ -186,13 +196,14 @@ impl<O: Batch> Stage<O> for EdgeStage<O> {
     fn push(&mut self, input: &mut O, context: &mut StageContext<'_>) -> Result<Flow> {
         ActorMetrics::add(&context.metrics.rows_out, input.rows() as u64);
         let Some(batch) = O::take(input) else { return Ok(Flow::Ready) };
+        let from = Origin { ingest_ns: context.ingest_ns, partition: context.partition };
         let Some(spread) = &mut self.spread else {
-            return Ok(self.edges[0].push(batch, context.ingest_ns, context.waker));
+            return Ok(self.edges[0].push(batch, from, context.waker));
         };
         let parts = spread(batch, self.edges.len());
         let mut flow = Flow::Ready;
         for (edge, part) in self.edges.iter_mut().zip(parts) {
-            if part.rows() > 0 && edge.push(part, context.ingest_ns, context.waker) == Flow::Blocked {
+            if part.rows() > 0 && edge.push(part, from, context.waker) == Flow::Blocked {
                 flow = Flow::Blocked;
             }
         }
@@ -202,8 +213,9 @@ impl<O: Batch> Stage<O> for EdgeStage<O> {
     fn signal(&mut self, signal: Signal, context: &mut StageContext<'_>) -> Result<Flow> {
         let item = match signal {
             Signal::Watermark(time) => Item::Watermark(time),
-            Signal::Idle => Item::Idle,
-            Signal::Active => Item::Active,
+            Signal::Idle(true) => Item::Idle,
+            Signal::Idle(false) => Item::Active,
+            Signal::Partition(status) => Item::Partition(status),
             Signal::Marker(marker) => Item::Marker(marker),
             Signal::Cancel(epoch) => Item::Cancel(epoch),
             Signal::End => Item::End,

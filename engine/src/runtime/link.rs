@@ -6,7 +6,8 @@ use crate::checkpoint::writer::OperatorSnapshot;
 use crate::error::{Error, Result};
 use lotic_connectors::ModeWatch;
 use lotic_operators::{
-    Batch, Emitted, Epoch, Instance, Operator, OperatorError, Output, Progress, Restore, StateImage,
+    Batch, Emitted, Epoch, Instance, Operator, OperatorError, Output, PartitionId, Progress, Restore,
+    StateImage,
 };
 
 /// What has to happen before anything else is taken in.
@@ -25,6 +26,8 @@ pub(crate) struct Link<I: Batch, O: Batch> {
     instance: Instance,
     output: Output<O>,
     mode: ModeWatch,
+    /// Whether rows go on as of the partition that they came from: the operator has no state.
+    keeps_partitions: bool,
     /// A batch that the next stage has not taken whole.
     held: Option<O>,
     pending: Option<Pending>,
@@ -35,10 +38,11 @@ impl<I: Batch, O: Batch> Link<I, O> {
     pub(crate) fn new(
         (name, instance): (String, Instance),
         operator: Box<dyn Operator<I, O>>,
-        mode: ModeWatch,
+        (mode, keeps_partitions): (ModeWatch, bool),
         next: Box<dyn Stage<O>>,
     ) -> Self {
-        Link { operator, name, instance, output: Output::default(), mode, held: None, pending: None, next }
+        let output = Output::default();
+        Link { operator, name, instance, output, mode, keeps_partitions, held: None, pending: None, next }
     }
 
     fn named(&self, error: OperatorError) -> Error {
@@ -48,6 +52,17 @@ impl<I: Batch, O: Batch> Link<I, O> {
     /// Hands on what the operator has emitted.
     #[inline]
     fn pass_on(&mut self, context: &mut StageContext<'_>) -> Result<Flow> {
+        if self.keeps_partitions {
+            return self.pass_emitted(context);
+        }
+        let partition = std::mem::replace(&mut context.partition, PartitionId::NONE);
+        let flow = self.pass_emitted(context);
+        context.partition = partition;
+        flow
+    }
+
+    #[inline]
+    fn pass_emitted(&mut self, context: &mut StageContext<'_>) -> Result<Flow> {
         if let Some(batch) = &mut self.held {
             if self.next.push(batch, context)? == Flow::Blocked {
                 return Ok(Flow::Blocked);
@@ -64,6 +79,7 @@ impl<I: Batch, O: Batch> Link<I, O> {
                     flow
                 }
                 Emitted::Watermark(watermark) => self.next.signal(Signal::Watermark(watermark), context)?,
+                Emitted::Idle(idle) => self.next.signal(Signal::Idle(idle), context)?,
             };
             if flow == Flow::Blocked {
                 return Ok(Flow::Blocked);
@@ -89,12 +105,19 @@ impl<I: Batch, O: Batch> Link<I, O> {
         if late > 0 {
             ActorMetrics::add(&context.metrics.late_rows, late);
         }
+        if let Some(partition) = self.output.take_held_back_by() {
+            context.metrics.hold_back(partition);
+        }
     }
 
     fn call(&mut self, signal: Signal, context: &mut StageContext<'_>) -> Result<Progress> {
         self.prepare(context);
         let called = match signal {
             Signal::Watermark(watermark) => self.operator.watermark(watermark, &mut self.output),
+            Signal::Idle(idle) => self.operator.idle(idle, &mut self.output).map(|()| Progress::Done),
+            Signal::Partition(status) => {
+                self.operator.partition(status, &mut self.output).map(|()| Progress::Done)
+            }
             Signal::Tick => self.operator.tick(&mut self.output),
             Signal::Finish => self.operator.finish(&mut self.output),
             Signal::EndEpoch => self.operator.end_epoch(&mut self.output),
@@ -126,11 +149,11 @@ impl<I: Batch, O: Batch> Link<I, O> {
                         }
                         return Ok(Flow::Blocked);
                     }
-                    // An operator emits watermarks itself, in order with its rows.
-                    self.pending = if matches!(signal, Signal::Watermark(_)) {
-                        None
-                    } else {
-                        Some(Pending::Pass(signal))
+                    // An operator emits watermarks itself, in order with its rows, and says itself that it is idle.
+                    self.pending = match signal {
+                        Signal::Watermark(_) | Signal::Idle(_) => None,
+                        Signal::Partition(_) if !self.keeps_partitions => None,
+                        signal => Some(Pending::Pass(signal)),
                     };
                 }
             }
@@ -141,6 +164,7 @@ impl<I: Batch, O: Batch> Link<I, O> {
 impl<I: Batch, O: Batch> Stage<I> for Link<I, O> {
     fn push(&mut self, input: &mut I, context: &mut StageContext<'_>) -> Result<Flow> {
         self.prepare(context);
+        self.output.set_partition(context.partition);
         loop {
             let processed = self.operator.process(input, &mut self.output);
             self.settle(context);

@@ -1,6 +1,8 @@
 //! What each actor counts while it runs.
 
 use hdrhistogram::Histogram;
+use lotic_operators::PartitionId;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,11 +28,19 @@ pub(crate) struct ActorMetrics {
     pub(crate) ticks: AtomicU64,
     /// The merged watermark, microseconds.
     pub(crate) watermark: AtomicU64,
+    /// The partition that holds the watermark back, where a watermark is made of rows.
+    held_by_partition: AtomicU64,
+    /// One more than the input that does, where watermarks of several inputs meet.
+    held_by_input: AtomicU64,
+    /// The names of the inputs, if there are several.
+    inputs: Vec<String>,
+    /// Of a source, the names of its partitions.
+    partitions: Mutex<BTreeMap<PartitionId, String>>,
     latency: Mutex<Histogram<u32>>,
 }
 
 impl ActorMetrics {
-    pub(crate) fn new(name: String) -> Arc<ActorMetrics> {
+    pub(crate) fn new(name: String, inputs: Vec<String>) -> Arc<ActorMetrics> {
         Arc::new(ActorMetrics {
             name,
             rows_in: AtomicU64::new(0),
@@ -39,6 +49,10 @@ impl ActorMetrics {
             blocked_ns: AtomicU64::new(0),
             ticks: AtomicU64::new(0),
             watermark: AtomicU64::new(i64::MIN as u64),
+            held_by_partition: AtomicU64::new(PartitionId::NONE.0),
+            held_by_input: AtomicU64::new(0),
+            inputs,
+            partitions: Mutex::default(),
             latency: Mutex::new(latency_histogram()),
         })
     }
@@ -47,6 +61,38 @@ impl ActorMetrics {
     #[inline]
     pub(crate) fn add(counter: &AtomicU64, by: u64) {
         counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    }
+
+    /// A partition holds the watermark back, or none does ([`PartitionId::NONE`]).
+    pub(crate) fn hold_back(&self, partition: PartitionId) {
+        self.held_by_partition.store(partition.0, Ordering::Relaxed);
+    }
+
+    /// An input holds the merged watermark back, or none does.
+    pub(crate) fn hold_back_input(&self, input: Option<usize>) {
+        self.held_by_input.store(input.map_or(0, |input| input as u64 + 1), Ordering::Relaxed);
+    }
+
+    /// A source reads a partition.
+    pub(crate) fn name_partition(&self, id: PartitionId, name: String) {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).insert(id, name);
+    }
+
+    /// The name of a partition, if this is the source that reads it.
+    pub(crate) fn partition_name(&self, id: PartitionId) -> Option<String> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// The partition that holds the watermark back, if one does.
+    pub(crate) fn held_by_partition(&self) -> Option<PartitionId> {
+        Some(PartitionId(self.held_by_partition.load(Ordering::Relaxed)))
+            .filter(|id| *id != PartitionId::NONE)
+    }
+
+    /// The name of the input that holds the watermark back, if there are several.
+    pub(crate) fn held_by_input(&self) -> Option<&str> {
+        let input = usize::try_from(self.held_by_input.load(Ordering::Relaxed)).ok()?.checked_sub(1)?;
+        if self.inputs.len() > 1 { self.inputs.get(input).map(String::as_str) } else { None }
     }
 
     /// Notes the latency of a batch: its oldest row's.

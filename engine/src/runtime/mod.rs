@@ -11,6 +11,7 @@
 //! | [`source_actor`], [`stage_actor`], [`core`] | the actors |
 //! | [`query_actor`], [`active`], [`run`] | the coordinator's actor and what it starts and stops |
 //! | [`build`] | from the physical plan to wired actors |
+//! | [`watermarks`], [`source_partitions`] | event time over several inputs, partitions that are idle |
 //! | [`wait`], [`threads`], [`blocking`] | waiting, threads, sources that block |
 
 mod active;
@@ -26,6 +27,7 @@ pub(crate) mod query_actor;
 pub(crate) mod run;
 pub(crate) mod sink_stage;
 pub(crate) mod source_actor;
+mod source_partitions;
 pub(crate) mod stage;
 pub(crate) mod stage_actor;
 pub(crate) mod threads;

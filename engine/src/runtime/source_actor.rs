@@ -3,6 +3,7 @@
 use super::control::{Command, Farewell, SourceAt, What};
 use super::core::{Core, Turn};
 use super::metrics::ActorMetrics;
+use super::source_partitions::SourcePartitions;
 use super::stage::{Flow, Signal, Stage, StageSnapshot};
 use crate::checkpoint::coordinator::Event;
 use crate::checkpoint::writer::OperatorSnapshot;
@@ -38,6 +39,7 @@ pub(crate) struct SourceActor<B: Batch> {
     instance: Instance,
     source: Box<dyn Source<B>>,
     stage: Box<dyn Stage<B>>,
+    partitions: SourcePartitions,
     /// Rows that one micro-batch may hold.
     batch_rows_max: Option<u64>,
     /// Whether a stop first reads what is there: nobody could read it again.
@@ -63,17 +65,19 @@ impl<B: Batch> SourceActor<B> {
     pub(crate) fn new(
         core: Core,
         (operator, instance): (String, Instance),
-        source: Box<dyn Source<B>>,
-        stage: Box<dyn Stage<B>>,
+        mut source: Box<dyn Source<B>>,
+        (stage, mut partitions): (Box<dyn Stage<B>>, SourcePartitions),
         (batch_rows_max, drains): (Option<u64>, bool),
     ) -> Self {
         let farewell = Farewell::new(core.tell.clone(), core.id);
+        partitions.begin(source.partitions(), core.clock.now().ns, &core.metrics);
         SourceActor {
             core,
             operator,
             instance,
             source,
             stage,
+            partitions,
             batch_rows_max,
             drains,
             gate_open: false,
@@ -94,9 +98,16 @@ impl<B: Batch> SourceActor<B> {
         let (mut rows, mut waits) = (0, false);
         self.pause = None;
         let mut now = self.core.clock.now();
+        if self.partitions.are_named() && self.partitions.is_due(now.ns) {
+            self.look(false, now);
+        }
         for done in 0..ITEMS_PER_TURN {
             if self.stage.resume(&mut self.core.context(waker, now, self.ingest_ns))? == Flow::Blocked {
                 return Ok(Turn::Blocked);
+            }
+            if let Some(signal) = self.partitions.signals.pop_front() {
+                let _ = self.stage.signal(signal, &mut self.core.context(waker, now, now.ns))?;
+                continue;
             }
             if let Some(mut batch) = self.current.take() {
                 self.push(&mut batch, now, waker)?;
@@ -119,18 +130,19 @@ impl<B: Batch> SourceActor<B> {
             if done == 0 || !waits {
                 self.answer(waker)?;
             }
-            match self.poll_source(waker)? {
+            match self.poll_source(now, waker)? {
                 Some(batch) => {
                     now = self.core.clock.now();
                     self.ingest_ns = now.ns;
                     rows += batch.rows();
+                    self.come_from_polled_partition();
                     ActorMetrics::add(&self.core.metrics.rows_in, batch.rows() as u64);
                     self.current = Some(batch);
                     if rows >= B::ROWS_AT_ONCE {
                         break;
                     }
                 }
-                None if self.completing.is_some() => {}
+                None if self.completing.is_some() || !self.partitions.signals.is_empty() => {}
                 None => {
                     self.core.idle(done > 0);
                     return Ok(Turn::Idle);
@@ -141,7 +153,7 @@ impl<B: Batch> SourceActor<B> {
     }
 
     /// What the source has, within the gate. `None` may also mean that an epoch has reached its end.
-    fn poll_source(&mut self, waker: &Waker) -> Result<Option<B>> {
+    fn poll_source(&mut self, now: Now, waker: &Waker) -> Result<Option<B>> {
         let until = match self.begins.front() {
             Some(Begin { until: Some(until), .. }) if !self.exhausted => Some(until),
             Some(_) => {
@@ -154,10 +166,17 @@ impl<B: Batch> SourceActor<B> {
         let request = PollRequest { max_rows: B::ROWS_AT_ONCE, until, waker };
         match self.source.poll(request)? {
             Polled::Batch(batch) => return Ok(Some(batch)),
-            Polled::Pending(pause) => self.pause(pause),
+            Polled::Pending(pause) => {
+                self.pause(pause);
+                // Before a planned end it may be rows behind it that are there.
+                if self.begins.is_empty() {
+                    self.look_where_nothing_is(now);
+                }
+            }
             Polled::AtEnd => self.reach_end(),
             Polled::Finished => {
                 self.exhausted = true;
+                self.partitions.finish();
                 self.core.tell.tell(What::Event(Event::Exhausted(self.core.id)));
                 if !self.begins.is_empty() {
                     self.reach_end();
@@ -254,6 +273,13 @@ impl<B: Batch> SourceActor<B> {
             // At its own position a source can only say that it waits or that its input has ended.
             let request = PollRequest { max_rows: 1, until: Some(&position), waker };
             self.exhausted = matches!(self.source.poll(request)?, Polled::Finished);
+            if self.exhausted {
+                self.partitions.finish();
+            }
+        }
+        let now = self.core.clock.now();
+        if self.partitions.is_due(now.ns) {
+            self.look(!has_rows, now);
         }
         self.core.tell.tell(What::Event(Event::Planned {
             source: self.core.id,
@@ -263,6 +289,32 @@ impl<B: Batch> SourceActor<B> {
             exhausted: self.exhausted && !has_rows,
         }));
         Ok(())
+    }
+
+    /// The rows that were polled go on as of their partition.
+    #[inline]
+    fn come_from_polled_partition(&mut self) {
+        let partition = self.source.polled_partition();
+        if self.partitions.is_new(partition)
+            && let Some(found) = self.source.partitions()
+        {
+            self.partitions.meet(&found, &self.core.metrics);
+        }
+        self.core.partition = self.partitions.rows_of(partition);
+    }
+
+    /// Looks which partitions are idle.
+    fn look(&mut self, nothing_there: bool, now: Now) {
+        let found = self.source.partitions();
+        self.partitions.look(found.as_deref(), nothing_there, now.ns, &self.core.metrics);
+    }
+
+    /// The source has just said that nothing is there, at whatever offset.
+    fn look_where_nothing_is(&mut self, now: Now) {
+        if self.partitions.is_due(now.ns) {
+            self.look(true, now);
+        }
+        self.pause(self.partitions.next_look(now.ns));
     }
 
     fn push(&mut self, batch: &mut B, now: Now, waker: &Waker) -> Result<()> {

@@ -8,7 +8,7 @@ use crate::checkpoint::writer::OperatorSnapshot;
 use crate::clock::Now;
 use crate::error::Result;
 use lotic_connectors::Prepare;
-use lotic_operators::{Batch, Epoch, Marker, StateImage, Timestamp};
+use lotic_operators::{Batch, Epoch, Marker, PartitionId, PartitionStatus, StateImage, Timestamp};
 use std::task::Waker;
 
 /// Whether a stage has passed on all it was given.
@@ -25,8 +25,10 @@ pub(crate) enum Flow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
     Watermark(Timestamp),
-    Idle,
-    Active,
+    /// Whether the watermark should no longer wait for the input.
+    Idle(bool),
+    /// A source speaks of one of its partitions.
+    Partition(PartitionStatus),
     /// Processing time has reached what an operator asked for.
     Tick,
     /// The input has ended: emit what is held.
@@ -44,6 +46,8 @@ pub(crate) struct StageContext<'a> {
     pub(crate) now: Now,
     /// Ingest time of the oldest row being handled.
     pub(crate) ingest_ns: u64,
+    /// The partition of a source that the rows being handled come from.
+    pub(crate) partition: PartitionId,
     /// The earliest processing time at which an operator wants a [`Signal::Tick`].
     pub(crate) wake_at: &'a mut Option<Timestamp>,
     pub(crate) metrics: &'a ActorMetrics,

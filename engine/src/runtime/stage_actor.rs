@@ -5,7 +5,7 @@ use super::control::{Command, Farewell, What};
 use super::core::{Core, Turn};
 use super::metrics::ActorMetrics;
 use super::stage::{Flow, Signal, Stage, StageSnapshot};
-use super::watermarks::Watermarks;
+use super::watermarks::{Merged, Watermarks};
 use crate::checkpoint::align::{Aligner, Alignment};
 use crate::checkpoint::writer::OperatorSnapshot;
 use crate::clock::Now;
@@ -15,7 +15,11 @@ use crate::limits::{ITEMS_PER_TURN, MAILBOX_MESSAGES};
 use actix::fut::ActorFuture;
 use actix::{Actor, ActorContext, AsyncContext, Context as ActorCtx, Handler};
 use lotic_operators::state::codec;
-use lotic_operators::{After, Batch, Instance, Item, Marker, Snapshot, StateImage, TableSnapshot, Timestamp};
+use lotic_operators::{
+    After, Batch, Instance, Item, Marker, PartitionId, PartitionStatus, Snapshot, StateImage, TableSnapshot,
+    Timestamp,
+};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -31,6 +35,18 @@ struct Input<I: Batch> {
     receiver: Receiver<I>,
     /// `End` was taken, or the producer is gone without one.
     over: bool,
+    /// Until the input has said which partitions come through it, a partition of its own stands for them, so that
+    /// no watermark is made of what the other inputs said.
+    unheard: Option<PartitionId>,
+}
+
+/// The partitions that stand for the inputs of an actor with several.
+fn stand_ins(operator: &str, instance: Instance, inputs: usize) -> impl Iterator<Item = Option<PartitionId>> {
+    let name = format!("{operator}[{}]", instance.index);
+    (0..inputs).map(move |input| {
+        let stand_in = || PartitionId::of(&format!("inputs of {name}"), &input.to_string());
+        (inputs > 1).then(stand_in)
+    })
 }
 
 /// What comes next at the end of an epoch. Each step is whole before the next: a stage that is blocked is
@@ -57,6 +73,8 @@ pub(crate) struct StageActor<I: Batch> {
     is_sink: bool,
     aligner: Aligner,
     watermarks: Watermarks,
+    /// To be passed on before anything else.
+    signals: VecDeque<Signal>,
     current: Option<I>,
     ingest_ns: u64,
     completing: Option<(Marker, Step)>,
@@ -69,12 +87,19 @@ impl<I: Batch> StageActor<I> {
     pub(crate) fn new(
         core: Core,
         (operator, instance): (String, Instance),
-        receivers: Vec<Receiver<I>>,
+        (receivers, watermarks): (Vec<Receiver<I>>, Watermarks),
         (stage, is_sink): (Box<dyn Stage<I>>, bool),
         aligner: Aligner,
     ) -> Self {
-        let watermarks = Watermarks::new(receivers.len());
-        let inputs = receivers.into_iter().map(|receiver| Input { receiver, over: false }).collect();
+        let unheard = stand_ins(&operator, instance, receivers.len());
+        let inputs: Vec<Input<I>> = receivers
+            .into_iter()
+            .zip(unheard)
+            .map(|(receiver, unheard)| Input { receiver, over: false, unheard })
+            .collect();
+        let ids = inputs.iter().filter_map(|input| input.unheard);
+        let signals =
+            ids.map(|id| Signal::Partition(PartitionStatus { id, idle: false, more: true })).collect();
         let farewell = Farewell::new(core.tell.clone(), core.id);
         StageActor {
             core,
@@ -86,6 +111,7 @@ impl<I: Batch> StageActor<I> {
             is_sink,
             aligner,
             watermarks,
+            signals,
             current: None,
             ingest_ns: 0,
             completing: None,
@@ -118,7 +144,9 @@ impl<I: Batch> StageActor<I> {
             if self.stage.resume(&mut self.core.context(waker, now, self.ingest_ns))? == Flow::Blocked {
                 return Ok(Turn::Blocked);
             }
-            if let Some(mut batch) = self.current.take() {
+            if let Some(signal) = self.signals.pop_front() {
+                self.signal(signal, now, waker)?;
+            } else if let Some(mut batch) = self.current.take() {
                 self.push(&mut batch, now, waker)?;
                 if batch.rows() > 0 {
                     self.current = Some(batch);
@@ -165,9 +193,14 @@ impl<I: Batch> StageActor<I> {
     }
 
     fn take(&mut self, input: usize, item: Item<I>, now: Now, waker: &Waker) -> Result<()> {
+        let more = matches!(item, Item::Partition(PartitionStatus { more: true, .. }));
+        if !more && let Some(id) = self.inputs[input].unheard.take() {
+            self.signals.push_back(Signal::Partition(PartitionStatus { id, idle: true, more: false }));
+        }
         match item {
-            Item::Batch { rows: mut batch, ingest_ns } => {
+            Item::Batch { rows: mut batch, ingest_ns, partition } => {
                 self.ingest_ns = ingest_ns;
+                self.core.partition = partition;
                 ActorMetrics::add(&self.core.metrics.rows_in, batch.rows() as u64);
                 self.push(&mut batch, now, waker)?;
                 if batch.rows() > 0 {
@@ -182,14 +215,10 @@ impl<I: Batch> StageActor<I> {
                 self.announce(merged, now, waker)
             }
             Item::Idle | Item::Active => {
-                let (merged, changed) = self.watermarks.set_idle(input, matches!(item, Item::Idle));
-                self.announce(merged, now, waker)?;
-                match changed {
-                    Some(true) => self.signal(Signal::Idle, now, waker),
-                    Some(false) => self.signal(Signal::Active, now, waker),
-                    None => Ok(()),
-                }
+                let merged = self.watermarks.set_idle(input, matches!(item, Item::Idle));
+                self.announce(merged, now, waker)
             }
+            Item::Partition(status) => self.signal(Signal::Partition(status), now, waker),
             Item::Marker(marker) => {
                 let aligned = self.aligner.marker(input, marker).map_err(Error::internal)?;
                 self.aligned(aligned, now, waker)
@@ -218,12 +247,16 @@ impl<I: Batch> StageActor<I> {
 
     fn signal(&mut self, signal: Signal, now: Now, waker: &Waker) -> Result<()> {
         // If blocked, the stage keeps the signal; the next turn begins with a resume.
+        self.core.partition = PartitionId::NONE;
         let _ = self.stage.signal(signal, &mut self.core.context(waker, now, now.ns))?;
         Ok(())
     }
 
-    fn announce(&mut self, merged: Option<Timestamp>, now: Now, waker: &Waker) -> Result<()> {
-        let Some(watermark) = merged else { return Ok(()) };
+    fn announce(&mut self, merged: Merged, now: Now, waker: &Waker) -> Result<()> {
+        // After the watermark, once the stage has taken that.
+        self.signals.extend(merged.idle.map(Signal::Idle));
+        self.core.metrics.hold_back_input(self.watermarks.held_by());
+        let Some(watermark) = merged.watermark else { return Ok(()) };
         self.core.metrics.watermark.store(watermark.0 as u64, std::sync::atomic::Ordering::Relaxed);
         self.signal(Signal::Watermark(watermark), now, waker)
     }

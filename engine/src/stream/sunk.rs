@@ -11,10 +11,12 @@ use crate::runtime::build::RunSettings;
 use crate::runtime::control::{Report, Tell};
 use crate::runtime::query_actor::{Asked, QueryActor, Ready};
 use crate::runtime::run::{Location, RunSpec};
-use crate::session::{RestartPolicy, Session};
+use crate::runtime::watermarks::MultipleWatermarkPolicy;
+use crate::session::{RestartPolicy, Session, check_idle_after};
 use actix::{Actor, Addr, Recipient};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 /// A query that is written and not started: its settings.
 ///
@@ -29,6 +31,8 @@ pub struct Query {
     consistency: Consistency,
     batch_rows_max: Option<u64>,
     accept_duplicates: bool,
+    watermark_policy: Option<MultipleWatermarkPolicy>,
+    idle_after: Option<Option<Duration>>,
 }
 
 impl std::fmt::Debug for Query {
@@ -48,6 +52,8 @@ impl Query {
             consistency: Consistency::ExactlyOnce,
             batch_rows_max: None,
             accept_duplicates: false,
+            watermark_policy: None,
+            idle_after: None,
         }
     }
 
@@ -115,6 +121,19 @@ impl Query {
         self
     }
 
+    /// How the watermarks of the inputs of a join or a union become one, in this query; see
+    /// [`crate::SessionBuilder::multiple_watermark_policy`].
+    pub fn multiple_watermark_policy(mut self, policy: MultipleWatermarkPolicy) -> Query {
+        self.watermark_policy = Some(policy);
+        self
+    }
+
+    /// After how long a quiet partition is idle, in this query; see [`crate::SessionBuilder::idle_after`].
+    pub fn idle_after(mut self, time: Option<Duration>) -> Query {
+        self.idle_after = Some(time);
+        self
+    }
+
     /// The plan that would run, as text: one line for each operator, with its instances, its promise and what
     /// feeds it; what runs within the actor above is marked `+`.
     ///
@@ -147,6 +166,7 @@ impl Query {
     /// source or sink cannot be reached, or a sink needs whole batches and the trigger is continuous.
     pub fn start(mut self, trigger: Trigger) -> Result<StreamingQuery> {
         let trigger = trigger.check()?;
+        check_idle_after(self.idle_after.flatten())?;
         let (nodes, mistakes) = self.session.graph().take_component(self.node);
         if let Some(mistake) = mistakes.into_iter().next() {
             return Err(Error::user(mistake));
@@ -175,6 +195,8 @@ impl Query {
                 consistency: self.consistency,
                 batch_rows_max: self.batch_rows_max,
                 worker_offset: number,
+                watermark_policy: self.watermark_policy.unwrap_or(settings.watermark_policy),
+                idle_after: self.idle_after.unwrap_or(settings.idle_after),
                 mode: lotic_connectors::ModeWatch::default(),
             },
             location: self.location,

@@ -1,7 +1,8 @@
 //! Many kills, one after the other, over as many inputs as it takes.
 
 use crate::child::Settings;
-use crate::parent::{check_complete, counts, run};
+use crate::kind::Kind;
+use crate::parent::{check_complete, check_so_far, run};
 use crate::support::mode::Mode;
 use crate::support::process::{End, Kill};
 use crate::support::random::Random;
@@ -9,11 +10,14 @@ use crate::support::schedule::Schedule;
 use std::time::Instant;
 
 const KILLS: u64 = 30;
+/// Of the windows of each kind.
+const WINDOW_KILLS: u64 = 8;
 const ROWS: u64 = 150_000;
 /// Small, so that segments are sealed and compacted all the time.
 const SEGMENT_BYTES: u64 = 16 * 1024;
 
 struct Campaign {
+    kind: Kind,
     random: Random,
     schedule: Schedule,
     rounds: u64,
@@ -36,12 +40,12 @@ fn nth_max(point: &str) -> u64 {
 }
 
 impl Campaign {
-    fn new(seed: u64, kills: u64) -> Campaign {
+    fn new(kind: Kind, seed: u64, kills: u64) -> Campaign {
         let mut random = Random::new(seed);
         let outside =
             |random: &mut Random| Kill::Outside { commits: random.below(20), delay_us: random.below(10_000) };
         let schedule = Schedule::new(&mut random, kills, outside, nth_max);
-        Campaign { random, schedule, rounds: 0, epochs: 0, history: Vec::new() }
+        Campaign { kind, random, schedule, rounds: 0, epochs: 0, history: Vec::new() }
     }
 
     fn settings(&mut self, folder: &std::path::Path, kill: Kill, run: u64) -> Settings {
@@ -53,11 +57,22 @@ impl Campaign {
         let rows_per_second = if kill == Kill::Never { 0 } else { random.choose(&[20_000, 50_000, 200_000]) };
         Settings {
             folder: folder.to_owned(),
+            kind: self.kind,
             rows: ROWS,
             rows_per_second,
             parallelism: 1 + (run % 2) as usize,
             mode,
             seed: random.next(),
+        }
+    }
+
+    /// Windows are few and come together: as good as never are several commits left to a recovery.
+    fn reachable(&mut self, kill: Kill) -> Kill {
+        match kill {
+            Kill::Point { point: "recovery-mid-commits", .. } if self.kind != Kind::Counts => {
+                Kill::Outside { commits: self.random.below(20), delay_us: self.random.below(10_000) }
+            }
+            kill => kill,
         }
     }
 
@@ -68,6 +83,7 @@ impl Campaign {
         let mut newest = 0;
         for number in self.rounds.. {
             let kill = self.schedule.next_kill(newest == 0);
+            let kill = self.reachable(kill);
             let settings = self.settings(folder, kill, number);
             self.history.push(format!("{kill} ({:?} x{})", settings.mode, settings.parallelism));
             let outcome = run(&settings, kill, Some(SEGMENT_BYTES))?;
@@ -75,7 +91,7 @@ impl Campaign {
             match outcome.end {
                 End::Killed => {
                     self.schedule.killed(kill);
-                    counts(&settings)?;
+                    check_so_far(&settings)?;
                 }
                 End::Finished => {
                     self.schedule.put_back(kill);
@@ -94,7 +110,7 @@ fn wherever_the_process_is_killed_nothing_is_lost_and_nothing_comes_twice() {
     let seed = crate::NAMES.seed();
     let kills = crate::NAMES.kills().unwrap_or(KILLS);
     let started = Instant::now();
-    let mut campaign = Campaign::new(seed, kills);
+    let mut campaign = Campaign::new(Kind::Counts, seed, kills);
     while campaign.rounds == 0 || campaign.schedule.kills() < kills {
         let folder = tempfile::Builder::new().prefix("lotic-crash-").tempdir().unwrap();
         if let Err(problem) = campaign.round(folder.path()) {
@@ -114,4 +130,35 @@ fn wherever_the_process_is_killed_nothing_is_lost_and_nothing_comes_twice() {
     if kills >= KILLS {
         campaign.schedule.check_all_visited();
     }
+}
+
+/// Kills from outside and within, with another mode and parallelism after each.
+fn windows_survive(kind: Kind) {
+    let seed = crate::NAMES.seed();
+    let kills = crate::NAMES.kills().unwrap_or(WINDOW_KILLS);
+    let mut campaign = Campaign::new(kind, seed, kills);
+    while campaign.rounds == 0 || campaign.schedule.kills() < kills {
+        let folder = tempfile::Builder::new().prefix("lotic-crash-").tempdir().unwrap();
+        if let Err(problem) = campaign.round(folder.path()) {
+            let problem = format!("{problem}\nkills of this round: {}", campaign.history.join(", "));
+            crate::NAMES.fail("windows_survive", seed, folder, &problem);
+        }
+        assert!(campaign.rounds <= 20 + kills, "kills that never happen: {:?}", campaign.schedule.pending());
+    }
+    println!("{kind:?}: {} kills in {} rounds, seed {seed}", campaign.schedule.kills(), campaign.rounds);
+}
+
+#[test]
+fn tumbling_windows_survive_kills_and_changes_of_mode() {
+    windows_survive(Kind::Tumbling);
+}
+
+#[test]
+fn sliding_windows_survive_kills_and_changes_of_mode() {
+    windows_survive(Kind::Sliding);
+}
+
+#[test]
+fn session_windows_survive_kills_and_changes_of_mode() {
+    windows_survive(Kind::Session);
 }

@@ -1,5 +1,6 @@
 //! The child process: runs the query until its input has ended or somebody kills it.
 
+use crate::kind::Kind;
 use crate::support::announced::Announced;
 use crate::support::mode::Mode;
 use crate::support::process::Told;
@@ -17,6 +18,7 @@ pub(crate) const KEYS: u64 = 1_000;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Settings {
     pub(crate) folder: PathBuf,
+    pub(crate) kind: Kind,
     pub(crate) rows: u64,
     /// 0: as fast as they are taken.
     pub(crate) rows_per_second: u64,
@@ -55,12 +57,20 @@ pub(crate) fn run(settings: &Settings) {
         .get_or_create()
         .unwrap();
     let (commits, committed) = mpsc::channel();
-    let query = session
+    let numbers = session
         .source(RateSource::new(settings.rows_per_second).partitions(4).limit(settings.rows))
-        .map(|row| row.value % KEYS)
-        .key_by(|key| *key)
-        .count()
-        .sink(Announced { sink: Box::new(FileSink::json_lines(settings.output())), commits })
+        .map(|row| row.value);
+    let query = match settings.kind {
+        Kind::Counts => {
+            let counts = numbers.map(|number| number % KEYS).key_by(|key| *key).count();
+            counts.sink(Announced { sink: Box::new(FileSink::json_lines(settings.output())), commits })
+        }
+        kind => {
+            let windows = kind.windows(numbers);
+            windows.sink(Announced { sink: Box::new(FileSink::json_lines(settings.output())), commits })
+        }
+    };
+    let query = query
         .checkpoint_location(settings.checkpoint())
         .start(settings.mode.trigger(&mut random))
         .unwrap_or_else(|error| panic!("start: {error}"));

@@ -2,6 +2,7 @@
 //! clearly because the sink has shown more. Never a wrong answer.
 
 use crate::child::Settings;
+use crate::kind::Kind;
 use crate::parent::{check_complete, run};
 use crate::support::mode::Mode;
 use crate::support::process::{End, Kill};
@@ -12,7 +13,15 @@ use std::path::{Path, PathBuf};
 const ROWS: u64 = 40_000;
 
 fn settings(folder: &Path, mode: Mode, rows_per_second: u64) -> Settings {
-    Settings { folder: folder.to_owned(), rows: ROWS, rows_per_second, parallelism: 2, mode, seed: 7 }
+    Settings {
+        folder: folder.to_owned(),
+        kind: Kind::Counts,
+        rows: ROWS,
+        rows_per_second,
+        parallelism: 2,
+        mode,
+        seed: 7,
+    }
 }
 
 fn newest_log(settings: &Settings) -> PathBuf {

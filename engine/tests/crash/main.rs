@@ -1,6 +1,6 @@
 //! Crash consistency: whatever kills the process, whenever, the output is that of an uninterrupted run.
 //!
-//! The parent runs this same binary as a child ([`child`]: rate source, keyed count, file sink), kills it,
+//! The parent runs this same binary as a child ([`child`]: rate source, keyed count or windows, file sink), kills it,
 //! starts it again with another parallelism and mode, and so on until the input is processed; then it reads
 //! the output. Kills come from outside (SIGKILL after a random number of commits) and from within, at every
 //! point of [`lotic::kill_point::POINTS`].
@@ -14,6 +14,7 @@ mod campaign;
 mod child;
 mod damage;
 mod in_process;
+mod kind;
 mod parent;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,8 +1,9 @@
 //! The parent's side: starts children, reads what they have written.
 
 use crate::child::{KEYS, Settings};
+use crate::kind::{Counted, Kind};
 use crate::support::process::{self, Kill, Outcome};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -45,8 +46,47 @@ pub(crate) fn counts(settings: &Settings) -> Result<BTreeMap<u64, u64>, String> 
     Ok(counts)
 }
 
+/// Every window of the output so far must be one of an uninterrupted run, and none be there twice. Returns how
+/// many there are.
+pub(crate) fn windows(settings: &Settings) -> Result<usize, String> {
+    let expected = settings.kind.expected(settings.rows);
+    let mut seen = BTreeSet::new();
+    for name in files(&settings.output()).0 {
+        let text =
+            fs::read_to_string(settings.output().join(&name)).map_err(|error| format!("{name}: {error}"))?;
+        for line in text.lines() {
+            let window: Counted = serde_json::from_str(line).map_err(|error| format!("{name}: {error}"))?;
+            if !expected.contains(&window) {
+                return Err(format!(
+                    "WRONG: {name} has the window {window:?}, which is not one of the input"
+                ));
+            }
+            if !seen.insert(window) {
+                return Err(format!("DUPLICATED: {name} has the window {window:?} again"));
+            }
+        }
+    }
+    Ok(seen.len())
+}
+
+/// The output so far must be right.
+pub(crate) fn check_so_far(settings: &Settings) -> Result<(), String> {
+    match settings.kind {
+        Kind::Counts => counts(settings).map(drop),
+        _ => windows(settings).map(drop),
+    }
+}
+
 /// The output must be that of an uninterrupted run.
 pub(crate) fn check_complete(settings: &Settings) -> Result<(), String> {
+    if settings.kind != Kind::Counts {
+        let (found, expected) = (windows(settings)?, settings.kind.expected(settings.rows).len());
+        return if found == expected {
+            nothing_hidden(settings)
+        } else {
+            Err(format!("LOST: {found} windows of {expected}"))
+        };
+    }
     let expected: BTreeMap<u64, u64> =
         (0..KEYS).map(|key| (key, (settings.rows - key).div_ceil(KEYS))).collect();
     let counts = counts(settings)?;
@@ -54,6 +94,10 @@ pub(crate) fn check_complete(settings: &Settings) -> Result<(), String> {
         let missing = expected.iter().find(|(key, count)| counts.get(key) != Some(count));
         return Err(format!("LOST: the counts end too early, for example (key, rows) {missing:?}"));
     }
+    nothing_hidden(settings)
+}
+
+fn nothing_hidden(settings: &Settings) -> Result<(), String> {
     let (_, hidden) = files(&settings.output());
     if hidden.is_empty() { Ok(()) } else { Err(format!("left behind in the output: {hidden:?}")) }
 }

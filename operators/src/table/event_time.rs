@@ -10,6 +10,7 @@ use crate::batch::Batch;
 use crate::error::{OperatorError, Result};
 use crate::operator::{Operator, Progress};
 use crate::output::Output;
+use crate::partition::PartitionStatus;
 use crate::snapshot::{Restore, Snapshot};
 use crate::time::{Timestamp, micros};
 use crate::watermark::EventTimeSeen;
@@ -150,18 +151,28 @@ impl Operator<TableBatch, TableBatch> for AssignWatermark {
         }
         let rows = input.split_front(output.room());
         let times = event_times(&evaluate(self.event_time.as_ref(), &rows)?)?;
-        let before = self.seen.promise();
+        self.seen.turn_to(output);
         if let Some(largest) = max(&times) {
             self.seen.see(Timestamp(largest));
         }
         output.builder().push(rows);
-        self.seen.emit_since(before, output);
+        self.seen.emit(output);
         Ok(())
     }
 
     fn watermark(&mut self, watermark: Timestamp, output: &mut Output<TableBatch>) -> Result<Progress> {
         self.seen.watermark(watermark, output);
         Ok(Progress::Done)
+    }
+
+    fn idle(&mut self, idle: bool, output: &mut Output<TableBatch>) -> Result<()> {
+        self.seen.upstream_idle(idle, output);
+        Ok(())
+    }
+
+    fn partition(&mut self, status: PartitionStatus, output: &mut Output<TableBatch>) -> Result<()> {
+        self.seen.partition(status, output);
+        Ok(())
     }
 
     fn snapshot(&mut self) -> Result<Snapshot> {

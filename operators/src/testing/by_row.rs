@@ -4,6 +4,7 @@ use crate::batch::{Batch, Rows};
 use crate::error::{OperatorError, Result};
 use crate::operator::{Operator, Progress};
 use crate::output::{Emitted, Output};
+use crate::partition::PartitionStatus;
 use crate::snapshot::{Restore, Snapshot};
 use crate::table::TableBatch;
 use crate::time::Timestamp;
@@ -40,6 +41,7 @@ impl<P: Operator<TableBatch, TableBatch>> ByRow<P> {
     ) -> Result<T> {
         let mut own = Output::with_limit(output.room());
         own.set_now(output.now());
+        own.set_partition(output.partition());
         let result = call(&mut self.0, &mut own)?;
         while let Some(emitted) = own.take() {
             match emitted {
@@ -47,6 +49,7 @@ impl<P: Operator<TableBatch, TableBatch>> ByRow<P> {
                     rows_as_text(batch.rows_left()).into_iter().for_each(|row| output.push(row));
                 }
                 Emitted::Watermark(time) => output.emit_watermark(time),
+                Emitted::Idle(idle) => output.emit_idle(idle),
             }
         }
         output.count_late(own.take_late());
@@ -75,6 +78,14 @@ impl<P: Operator<TableBatch, TableBatch>> Operator<Rows<RecordBatch>, Rows<Vec<S
 
     fn watermark(&mut self, time: Timestamp, output: &mut Output<Rows<Vec<String>>>) -> Result<Progress> {
         self.call(output, |operator, output| operator.watermark(time, output))
+    }
+
+    fn idle(&mut self, idle: bool, output: &mut Output<Rows<Vec<String>>>) -> Result<()> {
+        self.call(output, |operator, output| operator.idle(idle, output))
+    }
+
+    fn partition(&mut self, status: PartitionStatus, output: &mut Output<Rows<Vec<String>>>) -> Result<()> {
+        self.call(output, |operator, output| operator.partition(status, output))
     }
 
     fn tick(&mut self, output: &mut Output<Rows<Vec<String>>>) -> Result<Progress> {

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::key::Instance;
 use crate::operator::{Operator, Progress};
 use crate::output::{Emitted, Output};
+use crate::partition::{PartitionId, PartitionStatus};
 use crate::snapshot::{Restore, Snapshot, StateImage};
 use crate::time::Timestamp;
 use std::fmt::Debug;
@@ -46,13 +47,15 @@ impl<'a, T, B, O> Feed<'a, T, B, O> {
 }
 
 /// Where a driver stood at a marker.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Mark {
     rows: usize,
     late_rows: u64,
     emitted: Timestamp,
     now: Timestamp,
     watermark: Timestamp,
+    partition: PartitionId,
+    statuses: Vec<PartitionStatus>,
 }
 
 /// Plays the runtime for one operator: drains the output whenever it refuses, and repeats the call.
@@ -65,6 +68,9 @@ pub(super) struct Driver<'a, P, B, O: Send + 'static> {
     now: Timestamp,
     watermark: Timestamp,
     wake_at: Option<Timestamp>,
+    partition: PartitionId,
+    /// What was last said of each partition.
+    statuses: Vec<PartitionStatus>,
     input: PhantomData<fn(B)>,
 }
 
@@ -84,6 +90,8 @@ where
             now: Timestamp::MIN,
             watermark: Timestamp::MIN,
             wake_at: None,
+            partition: PartitionId::NONE,
+            statuses: Vec::new(),
             input: PhantomData,
         }
     }
@@ -95,6 +103,8 @@ where
             emitted: self.outcome.watermark,
             now: self.now,
             watermark: self.watermark,
+            partition: self.partition,
+            statuses: self.statuses.clone(),
         }
     }
 
@@ -121,6 +131,12 @@ where
             // The runtime keeps each input's watermark in the checkpoint and announces it again.
             self.reach(mark.watermark);
         }
+        // Sources say it again of each partition that they read.
+        let last = mark.statuses.len();
+        for (at, status) in mark.statuses.into_iter().enumerate() {
+            self.say(PartitionStatus { more: at + 1 < last, ..status });
+        }
+        self.come_from(mark.partition);
     }
 
     pub(super) fn play<T: Clone>(&mut self, events: &[Event<T>], feed: Feed<'_, T, B, O>) {
@@ -137,6 +153,8 @@ where
                 Event::Row(_) | Event::Marker => {}
                 Event::Watermark(time) => self.reach(*time),
                 Event::Time(time) => self.advance(*time),
+                Event::Partition(status) => self.say(*status),
+                Event::From(partition) => self.come_from(*partition),
             }
         }
         self.process((feed.pack)(rows));
@@ -166,6 +184,7 @@ where
                     assert!(time >= before, "the watermark moved back from {before} to {time}");
                     self.outcome.watermark = time;
                 }
+                Emitted::Idle(_) => {}
             }
         }
         self.outcome.late_rows += self.output.take_late();
@@ -212,6 +231,18 @@ where
         assert!(watermark >= self.watermark, "the test input is wrong: its watermark moves back");
         self.watermark = watermark;
         self.repeat(|operator, output| operator.watermark(watermark, output));
+    }
+
+    fn say(&mut self, status: PartitionStatus) {
+        self.statuses.retain(|other| other.id != status.id);
+        self.statuses.push(PartitionStatus { more: false, ..status });
+        self.operator.partition(status, &mut self.output).expect("the call succeeds");
+        self.drain();
+    }
+
+    fn come_from(&mut self, partition: PartitionId) {
+        self.partition = partition;
+        self.output.set_partition(partition);
     }
 
     fn advance(&mut self, now: Timestamp) {

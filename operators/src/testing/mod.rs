@@ -31,6 +31,7 @@ pub use stored::Stored;
 use crate::batch::{Batch, Rows};
 use crate::key::Instance;
 use crate::operator::Operator;
+use crate::partition::{PartitionId, PartitionStatus};
 use crate::time::Timestamp;
 use crate::two_input::{Side, TwoInput, TwoInputOperator};
 use driver::{Driver, Feed};
@@ -45,6 +46,10 @@ pub enum Event<T> {
     Watermark(Timestamp),
     /// Processing time has moved on.
     Time(Timestamp),
+    /// A source speaks of one of its partitions.
+    Partition(PartitionStatus),
+    /// The rows that follow come from this partition.
+    From(PartitionId),
     /// A marker.
     Marker,
 }

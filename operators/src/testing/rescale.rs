@@ -92,7 +92,7 @@ impl<F> OperatorHarness<F> {
             let old = std::mem::replace(&mut instances, (0..size).map(fresh).collect());
             old.into_iter().for_each(|(driver, _)| total.add(driver.end(false)));
             for (index, (driver, _)) in instances.iter_mut().enumerate() {
-                driver.resume(&image, Instance { index, parallelism: size }, mark);
+                driver.resume(&image, Instance { index, parallelism: size }, mark.clone());
             }
         }
         total.watermark = Timestamp::MAX;

@@ -86,6 +86,12 @@ impl<K, V, T> From<Windowed<K, V>> for WindowedOrLate<K, V, T> {
 
 /// When the result of a window is emitted. A window is closed when the watermark reaches its end plus the
 /// allowed lateness; rows that come later are late.
+///
+/// # Cost
+/// Sliding windows that are emitted once or at their ends share panes: a row costs one addition, a window the
+/// merge of its panes. With [`Emit::Every`] and [`Emit::EachChange`] each window has a state of its own, since it
+/// is a window that changes: a row costs an addition and an entry of state for every window that holds it, size /
+/// slide of them, and with [`Emit::EachChange`] as many rows come out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Emit {
     /// Once, when it is closed: append. Nothing emitted is ever corrected.
@@ -292,7 +298,8 @@ impl Tumbling {
 /// counted ([`Output::count_late`](crate::Output::count_late)).
 ///
 /// Windows due at one watermark are emitted in the order of their times, those of one time in no order that
-/// outlives a restart, in slices of [`FIRINGS_PER_CALL`](crate::limits::FIRINGS_PER_CALL). At the end of the
+/// outlives a restart, in slices of [`FIRINGS_PER_CALL`](crate::limits::FIRINGS_PER_CALL) windows and, where they are made of panes,
+/// [`PANES_PER_CALL`](crate::limits::PANES_PER_CALL) of these. At the end of the
 /// input every window is closed.
 ///
 /// # Restart

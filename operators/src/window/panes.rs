@@ -6,7 +6,7 @@ use crate::aggregate::Aggregate;
 use crate::batch::Rows;
 use crate::error::{OperatorError, Result};
 use crate::key::{Key, hash_of};
-use crate::limits::FIRINGS_PER_CALL;
+use crate::limits::{FIRINGS_PER_CALL, PANES_PER_CALL};
 use crate::operator::{Operator, Progress};
 use crate::output::Output;
 use crate::snapshot::{Restore, Snapshot, TableSnapshot};
@@ -166,8 +166,9 @@ where
     /// Emits and closes what is due until a time.
     fn fire(&mut self, until: Timestamp, output: &mut Output<Rows<O>>) -> Progress {
         let plan = self.plan;
+        let mut merged = 0;
         for _ in 0..FIRINGS_PER_CALL {
-            if output.is_full() {
+            if output.is_full() || merged >= PANES_PER_CALL {
                 return Progress::Again;
             }
             let Some((time, key)) = self.timers.pop_due(until) else { return Progress::Done };
@@ -177,7 +178,7 @@ where
             if let Some(window) = held.next
                 && plan.due(window) <= time
             {
-                emit(&self.parts, plan.cut, window, held, key.clone(), output);
+                merged += emit(&self.parts, plan.cut, window, held, key.clone(), output);
                 held.next = held.after(window, plan.cut);
             }
             let next = held.next.unwrap_or(i128::MAX);
@@ -197,7 +198,7 @@ where
     }
 }
 
-/// Merges the panes of a window, from the first to the last, and emits it.
+/// Merges the panes of a window, from the first to the last, and emits it. Returns how many they were.
 fn emit<T, K, A, F, E, O>(
     parts: &Parts<T, E, F, A, O>,
     cut: Cut,
@@ -205,17 +206,22 @@ fn emit<T, K, A, F, E, O>(
     held: &Panes<A::State>,
     key: K,
     output: &mut Output<Rows<O>>,
-) where
+) -> usize
+where
     A: Aggregate<T>,
     O: From<Windowed<K, A::Out>> + Send + 'static,
 {
     let from = held.panes.partition_point(|(pane, _)| cut.last_of_pane(*pane) < window);
     let mut panes = held.panes.range(from..).take_while(|(pane, _)| cut.first_of_pane(*pane) <= window);
-    let Some((_, first)) = panes.next() else { return };
-    let mut state = first.clone();
-    panes.for_each(|(_, pane)| parts.aggregate.merge(&mut state, pane));
+    let Some((_, first)) = panes.next() else { return 0 };
+    let (mut state, mut merged) = (first.clone(), 1);
+    panes.for_each(|(_, pane)| {
+        parts.aggregate.merge(&mut state, pane);
+        merged += 1;
+    });
     let (start, end) = cut.bounds(window);
     output.push(O::from(Windowed { key, start, end, value: parts.aggregate.result(&state) }));
+    merged
 }
 
 impl<T, K, A, F, E, O> Operator<Rows<T>, Rows<O>> for SharedPanes<T, K, A, F, E, O>

@@ -189,7 +189,7 @@ pub(crate) fn expected(events: &[Event<Asked>]) -> Vec<Told> {
                 model.now = *time;
                 model.fire_processing();
             }
-            Event::Marker => {}
+            _ => {}
         }
     }
     model.watermark = Timestamp::MAX;

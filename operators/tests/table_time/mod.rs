@@ -113,6 +113,8 @@ pub(crate) fn batches(steps: &[Event<Row>]) -> Vec<Event<RecordBatch>> {
         Event::Row(row) => Event::Row(batch(std::slice::from_ref(row))),
         Event::Watermark(time) => Event::Watermark(*time),
         Event::Time(time) => Event::Time(*time),
+        Event::Partition(status) => Event::Partition(*status),
+        Event::From(partition) => Event::From(*partition),
         Event::Marker => Event::Marker,
     };
     steps.iter().map(event).collect()

@@ -108,6 +108,10 @@ impl ClientContext for Client {
                 let Some(gauge) = gauges.get(&key) else { continue };
                 let end = if self.committed_only { partition.ls_offset } else { partition.hi_offset };
                 gauge.end.fetch_max(end, Ordering::Relaxed);
+                // Before it knows, librdkafka gives a negative one.
+                if end >= 0 {
+                    gauge.end_known.store(true, Ordering::Relaxed);
+                }
                 // A commit of one's own is told by nothing else; librdkafka logs one that failed.
                 if partition.committed_offset >= 0 {
                     gauge.set_committed(partition.committed_offset);

@@ -2,7 +2,7 @@
 
 use crate::source::Figures;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// One partition.
@@ -15,6 +15,8 @@ pub(super) struct Gauge {
     pub(super) bytes: AtomicU64,
     pub(super) position: AtomicI64,
     pub(super) end: AtomicI64,
+    /// Whether a broker has said where the partition ends.
+    pub(super) end_known: AtomicBool,
     /// One more than the committed offset; 0 before the first.
     committed: AtomicI64,
 }

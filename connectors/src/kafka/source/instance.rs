@@ -10,7 +10,7 @@ use super::reader::{News, Part, Reader, Requests};
 use crate::error::{ConnectorError, Result};
 use crate::limits::KAFKA_CHUNKS;
 use crate::offsets::Offsets;
-use crate::source::{Figures, Latest, PollRequest, Polled, Source};
+use crate::source::{Figures, Latest, PollRequest, Polled, Source, SourcePartition};
 use atomic_waker::AtomicWaker;
 use crossbeam::channel::{Receiver, bounded};
 use lotic_operators::{Epoch, Instance, Rows};
@@ -37,6 +37,8 @@ pub(super) struct KafkaInstance {
     lanes: Vec<Lane>,
     /// The lane that is polled first next time.
     turn: usize,
+    /// The lane of the last batch.
+    taken_from: usize,
     news: Option<Receiver<News>>,
     requests: Arc<Requests>,
     waker: Arc<AtomicWaker>,
@@ -59,6 +61,7 @@ impl KafkaInstance {
             instance,
             lanes: Vec::new(),
             turn: 0,
+            taken_from: 0,
             news: None,
             requests: Arc::default(),
             waker: Arc::default(),
@@ -117,12 +120,13 @@ impl KafkaInstance {
         }
     }
 
-    /// Takes rows that wait, the lanes by turns.
+    /// Takes rows of one lane, the lanes by turns.
     fn take(&mut self, max_rows: usize, until: Option<&Offsets>) -> Option<Rows<KafkaRecord>> {
         let lanes = self.lanes.len();
         let mut rows = Vec::new();
         for step in 0..lanes {
-            let lane = &mut self.lanes[(self.turn + step) % lanes];
+            let at = (self.turn + step) % lanes;
+            let lane = &mut self.lanes[at];
             let end = match until {
                 None => u64::MAX,
                 Some(until) => until.get(&lane.name).unwrap_or(0),
@@ -130,12 +134,13 @@ impl KafkaInstance {
             if end > lane.next() {
                 lane.take(&mut rows, max_rows, end);
             }
-            if rows.len() >= max_rows {
-                self.turn = (self.turn + step + 1) % lanes;
-                break;
+            if !rows.is_empty() {
+                self.turn = (at + 1) % lanes;
+                self.taken_from = at;
+                return Some(Rows::from(rows));
             }
         }
-        if rows.is_empty() { None } else { Some(Rows::from(rows)) }
+        None
     }
 
     fn reached(&self, until: &Offsets) -> bool {
@@ -252,6 +257,17 @@ impl Source<Rows<KafkaRecord>> for KafkaInstance {
         }
         self.receive();
         Ok(Latest::At(self.planned(max_rows)))
+    }
+
+    fn partitions(&mut self) -> Option<Vec<SourcePartition>> {
+        self.receive();
+        let partition =
+            |lane: &Lane| SourcePartition { name: lane.name.clone(), caught_up: lane.is_caught_up() };
+        Some(self.lanes.iter().map(partition).collect())
+    }
+
+    fn polled_partition(&self) -> usize {
+        self.taken_from
     }
 
     fn figures(&self) -> Figures {

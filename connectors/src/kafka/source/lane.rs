@@ -40,6 +40,14 @@ impl Lane {
         self.gauge.figures()
     }
 
+    /// Whether nothing waits and nothing more is known of.
+    pub(super) fn is_caught_up(&self) -> bool {
+        let gauge = &self.gauge;
+        self.rows == 0
+            && gauge.end_known.load(Ordering::Relaxed)
+            && self.next >= gauge.end.load(Ordering::Relaxed)
+    }
+
     /// Rows that wait.
     pub(super) fn rows(&self) -> u64 {
         self.rows

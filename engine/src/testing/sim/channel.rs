@@ -91,7 +91,11 @@ impl Outbox {
         }
         for (target, part) in self.targets.iter_mut().zip(parts) {
             if !part.is_empty() {
-                target.held.push_back(Item::Batch { rows: part, ingest_ns: 0 });
+                target.held.push_back(Item::Batch {
+                    rows: part,
+                    ingest_ns: 0,
+                    partition: lotic_operators::PartitionId::NONE,
+                });
             }
         }
     }

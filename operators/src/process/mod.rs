@@ -1,16 +1,24 @@
 //! The keyed process function: arbitrary state and timers for each key.
 
+mod clocks;
+mod expiry;
+mod state;
+
 use crate::batch::Rows;
 use crate::error::{OperatorError, Result};
 use crate::key::{Key, Value, hash_of};
-use crate::limits::{DUE_TIMERS_SET_BY_TIMERS, FIRINGS_PER_CALL};
+use crate::limits::FIRINGS_PER_CALL;
 use crate::operator::{Operator, Progress};
 use crate::output::Output;
 use crate::snapshot::{Restore, Snapshot};
-use crate::state::{KeyTimers, KeyedState};
+use crate::state::KeyedState;
 use crate::time::Timestamp;
+use clocks::Clocks;
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
+
+pub use clocks::Timer;
+pub use state::{Expiring, Fields, ListState, MapState, Ttl, TtlClock, ValueState};
 
 /// What a user writes: called for each row and each timer, with the state of the key at hand.
 ///
@@ -40,15 +48,47 @@ pub trait Process<K, T>: Clone + Send + 'static {
     ) -> Result<()> {
         Ok(())
     }
-}
 
-/// A timer that has come up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Timer {
-    /// The watermark has reached this event time.
-    Event(Timestamp),
-    /// Processing time has reached this.
-    Processing(Timestamp),
+    /// Names the parts of the state that expire, and when. What has expired is gone before a row or a timer of
+    /// the key is handled, and is dropped also if none comes. The default: nothing expires.
+    ///
+    /// ```
+    /// use lotic_operators::process::{Fields, ListState, Process, ProcessContext, Ttl, ValueState};
+    /// use serde::{Deserialize, Serialize};
+    /// use std::time::Duration;
+    ///
+    /// #[derive(Clone, Default, Serialize, Deserialize)]
+    /// struct Seen { last: ValueState<u64>, recent: ListState<u64> }
+    ///
+    /// #[derive(Clone)]
+    /// struct Recent;
+    ///
+    /// impl Process<u32, u64> for Recent {
+    ///     type State = Seen;
+    ///     type Out = usize;
+    ///
+    ///     fn on_row(
+    ///         &mut self,
+    ///         row: u64,
+    ///         context: &mut ProcessContext<'_, u32, Seen, usize>,
+    ///     ) -> lotic_operators::Result<()> {
+    ///         let seen = context.state();
+    ///         seen.last.set(row);
+    ///         seen.recent.push(row);
+    ///         let count = seen.recent.len();
+    ///         context.emit(count);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn expiring(&self, seen: &mut Seen, fields: &mut Fields<'_>) {
+    ///         let hour = Ttl::event_time(Duration::from_secs(3600));
+    ///         fields.field(&mut seen.recent, hour);
+    ///         fields.field(&mut seen.last, Ttl::processing_time(Duration::from_secs(60)));
+    ///     }
+    /// }
+    /// # let _ = Recent;
+    /// ```
+    fn expiring(&self, _state: &mut Self::State, _fields: &mut Fields<'_>) {}
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,65 +97,13 @@ struct Entry<S> {
     state: Option<S>,
     /// In order.
     timers: Vec<Timer>,
+    /// When the key is to be looked at for what has expired, by event and by processing time.
+    expiry: [Option<Timestamp>; 2],
 }
 
 impl<S> Entry<S> {
     fn is_empty(&self) -> bool {
         self.state.is_none() && self.timers.is_empty()
-    }
-}
-
-/// Both indexes of timers. Between two calls no event-time timer in them is due.
-#[derive(Debug)]
-struct Clocks<K> {
-    event: KeyTimers<K>,
-    processing: KeyTimers<K>,
-    watermark: Timestamp,
-    /// Due timers that timers may still set until no timer is due; see [`DUE_TIMERS_SET_BY_TIMERS`].
-    allowance: Option<u64>,
-}
-
-impl<K: Eq> Clocks<K> {
-    fn add(&mut self, timer: Timer, hash: u64, key: K) {
-        match timer {
-            Timer::Event(time) => self.event.add(time, hash, key),
-            Timer::Processing(time) => self.processing.add(time, hash, key),
-        }
-    }
-
-    fn cancel(&mut self, timer: Timer, hash: u64, key: &K) {
-        match timer {
-            Timer::Event(time) => self.event.cancel(time, hash, key),
-            Timer::Processing(time) => self.processing.cancel(time, hash, key),
-        }
-    }
-
-    fn pop_event(&mut self) -> Option<(Timer, u64, K)> {
-        self.event.pop_due(self.watermark).map(|(time, hash, key)| (Timer::Event(time), hash, key))
-    }
-
-    fn pop_processing(&mut self, now: Timestamp) -> Option<(Timer, u64, K)> {
-        self.processing.pop_due(now).map(|(time, hash, key)| (Timer::Processing(time), hash, key))
-    }
-
-    /// Counts a timer that was set while another came up, unless that cannot go on for ever: a later timer
-    /// of the same kind brings the end nearer.
-    fn count_chained(&mut self, from: Timer, to: Timer, now: Timestamp) {
-        let advances = match (from, to) {
-            (Timer::Event(from), Timer::Event(to)) => from < to && self.watermark < Timestamp::MAX,
-            (Timer::Processing(from), Timer::Processing(to)) => from < to,
-            _ => false,
-        };
-        let due = match to {
-            Timer::Event(time) => time <= self.watermark,
-            Timer::Processing(time) => time <= now,
-        };
-        if due && !advances {
-            let registered = (self.event.len() + self.processing.len()) as u64;
-            let most = registered.max(DUE_TIMERS_SET_BY_TIMERS) * DUE_TIMERS_SET_BY_TIMERS;
-            let allowed = self.allowance.get_or_insert(most);
-            *allowed = allowed.saturating_sub(1);
-        }
     }
 }
 
@@ -202,13 +190,18 @@ pub struct KeyedProcess<T, K: Key, P: Process<K, T>, F> {
 impl<T, K: Key, P: Process<K, T>, F: FnMut(&T) -> K> KeyedProcess<T, K, P, F> {
     /// `key` reads a row's key.
     pub fn new(key: F, process: P) -> Self {
-        let clocks = Clocks {
-            event: KeyTimers::default(),
-            processing: KeyTimers::default(),
-            watermark: Timestamp::MIN,
-            allowance: None,
-        };
-        KeyedProcess { key, process, entries: KeyedState::new("process"), clocks, rows: PhantomData }
+        let entries = KeyedState::new("process");
+        KeyedProcess { key, process, entries, clocks: Clocks::new(), rows: PhantomData }
+    }
+
+    /// Keys that take memory: those with state or timers.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no key does.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Runs the user's function with the key's entry, which is kept only while there is something in it.
@@ -220,7 +213,7 @@ impl<T, K: Key, P: Process<K, T>, F: FnMut(&T) -> K> KeyedProcess<T, K, P, F> {
         output: &mut Output<Rows<P::Out>>,
         run: impl FnOnce(&mut P, &mut ProcessContext<'_, K, P::State, P::Out>) -> Result<()>,
     ) -> Result<()> {
-        let mut fresh = Entry { state: None, timers: Vec::new() };
+        let mut fresh = Entry { state: None, timers: Vec::new(), expiry: [None; 2] };
         let (entry, held) = match self.entries.get_mut(hash, key) {
             Some(entry) => (entry, true),
             None => (&mut fresh, false),
@@ -230,7 +223,9 @@ impl<T, K: Key, P: Process<K, T>, F: FnMut(&T) -> K> KeyedProcess<T, K, P, F> {
             entry.timers.remove(at);
         }
         let clocks = &mut self.clocks;
+        expiry::expire(&self.process, entry, clocks.of_expiry(output.now()));
         run(&mut self.process, &mut ProcessContext { key, hash, entry, clocks, output, timer })?;
+        expiry::expect(&self.process, key, entry, clocks, output);
         match (held, entry.is_empty()) {
             (true, true) => {
                 self.entries.remove(hash, key);
@@ -269,7 +264,7 @@ impl<T, K: Key, P: Process<K, T>, F: FnMut(&T) -> K> KeyedProcess<T, K, P, F> {
     }
 
     fn ask_for_tick(&self, output: &mut Output<Rows<P::Out>>) {
-        if let Some(next) = self.clocks.processing.first() {
+        for next in [self.clocks.processing.first(), self.clocks.expiry[1].first()].into_iter().flatten() {
             output.wake_at(next);
         }
     }
@@ -308,8 +303,11 @@ where
     }
 
     fn watermark(&mut self, watermark: Timestamp, output: &mut Output<Rows<P::Out>>) -> Result<Progress> {
-        self.clocks.watermark = watermark;
-        let progress = self.fire_event(output)?;
+        self.clocks.reach(watermark);
+        let mut progress = self.fire_event(output)?;
+        if progress == Progress::Done {
+            progress = self.drop_expired(0, output);
+        }
         if progress == Progress::Done {
             output.emit_watermark(watermark);
         }
@@ -323,8 +321,9 @@ where
             }
             let Some(due) = self.clocks.pop_processing(output.now()) else {
                 self.clocks.allowance = None;
+                let progress = self.drop_expired(1, output);
                 self.ask_for_tick(output);
-                return Ok(Progress::Done);
+                return Ok(progress);
             };
             self.on_timer(due, output)?;
             self.catch_up(output)?;
@@ -342,6 +341,11 @@ where
             let hash = hash_of(key);
             for timer in &entry.timers {
                 self.clocks.add(*timer, hash, key.clone());
+            }
+            for (clock, time) in entry.expiry.iter().enumerate() {
+                if let Some(time) = time {
+                    self.clocks.expiry[clock].add(*time, key.clone());
+                }
             }
         }
         self.ask_for_tick(output);
