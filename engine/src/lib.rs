@@ -82,7 +82,9 @@ pub use error::{Error, ErrorKind, Location, Result};
 pub use lotic_connectors::egress::Egress;
 pub use lotic_connectors::ingress::Ingress;
 pub use lotic_operators::Timestamp;
-pub use query::{Mode, QueryListener, QueryProgress, QueryStatus, StreamingQuery, Trigger};
+pub use query::{
+    EventTimeProgress, Mode, QueryListener, QueryProgress, QueryStatus, StreamingQuery, Trigger,
+};
 pub use runtime::wait::WaitStrategy;
 pub use runtime::watermarks::MultipleWatermarkPolicy;
 pub use session::{RestartPolicy, Session, SessionBuilder};

@@ -236,3 +236,19 @@ fn what_else_the_readme_says_of_the_binary_is_so() {
     let spoiled = command(&["sql", "SELECT nme FROM (VALUES (1)) AS t(nome)"]).output().unwrap();
     assert_eq!(spoiled.status.code(), Some(2), "a mistake in the statement");
 }
+
+#[test]
+fn windows_are_shown_once_when_they_are_over() {
+    for (kind, counted_times) in [("tumbling", 1), ("sliding", 2), ("sessions", 1)] {
+        let done = example("windows", &[kind, "append", "1000"]).rest();
+        assert_eq!(done.status, 0, "{}", done.err);
+        let rows = done.out.lines().map(cells).filter(|row| row.len() == 4 && row[0].starts_with("20"));
+        let counts: Vec<u64> = rows.map(|row| row[3].parse().unwrap()).collect();
+        assert!(counts.len() >= 10, "{}", done.out);
+        assert_eq!(counts.iter().sum::<u64>(), 1000 * counted_times, "{kind}: {}", done.out);
+    }
+    let done = example("windows", &["hopping"]).rest();
+    assert!(done.status == 1 && done.err.contains("usage: windows"), "{}", done.err);
+    let done = example("windows", &["sessions", "update"]).rest();
+    assert!(done.status == 1 && done.err.contains("sessions grow and merge"), "{}", done.err);
+}

@@ -450,7 +450,7 @@ fn mistakes_in_sql_are_told_with_their_place() {
     assert!(error.contains("already a table"), "{error}");
     let (_, error) =
         at("CREATE EXTERNAL TABLE t (a INT) STORED AS MEMORY OPTIONS ('name' 'x', 'watermark.column' 'a')");
-    assert!(error.contains("watermarks are not supported yet"), "{error}");
+    assert!(error.contains("`watermark.column` without `watermark.delay`"), "{error}");
     session.execute("CREATE EXTERNAL TABLE later STORED AS MEMORY OPTIONS ('name' 'later')").unwrap();
     let (_, error) = at("SELECT nome FROM later");
     assert!(error.contains("table `later` cannot be read: there is no table `later` in memory"), "{error}");

@@ -1,10 +1,12 @@
 //! A running query and its handle.
 
+mod event_time;
 mod listener;
 pub(crate) mod progress;
 pub(crate) mod shared;
 mod trigger;
 
+pub use event_time::EventTimeProgress;
 pub use listener::{QueryListener, QueryStarted, QueryTerminated};
 pub use progress::{Latency, OperatorProgress, QueryProgress, SourceProgress};
 pub use shared::QueryStatus;

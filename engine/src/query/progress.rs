@@ -1,5 +1,6 @@
 //! What a running query reports.
 
+use super::event_time::EventTimeProgress;
 use super::trigger::Mode;
 use crate::runtime::metrics::ActorMetrics;
 use hdrhistogram::Histogram;
@@ -52,6 +53,7 @@ pub struct OperatorProgress {
     /// Rows passed on.
     pub rows_out: u64,
     /// Rows dropped because the watermark had passed them.
+    #[serde(rename = "numRowsDroppedByWatermark")]
     pub late_rows: u64,
     /// Share of the time in which it could not go on because what follows was full, from 0 to 1.
     pub back_pressure: f64,
@@ -105,6 +107,12 @@ pub struct QueryProgress {
     pub checkpoint_ms: f64,
     /// Bytes of the checkpoint.
     pub checkpoint_bytes: u64,
+    /// How far event time has come; none before the first watermark, and after the end of the input.
+    #[serde(rename = "eventTime", skip_serializing_if = "Option::is_none")]
+    pub event_time: Option<EventTimeProgress>,
+    /// Rows dropped because the watermark had passed them, by all operators.
+    #[serde(rename = "numRowsDroppedByWatermark")]
+    pub late_rows: u64,
     /// From ingest to written by a sink.
     pub latency: Latency,
     /// Every source.
@@ -180,6 +188,8 @@ impl Reporter {
         self.last_ns = head.now_ns;
         let mut end_to_end = crate::runtime::metrics::latency_histogram();
         let (mut rows_in, mut rows_out) = (0, 0);
+        let mut late_rows = 0;
+        let mut watermarks = Vec::new();
         let mut operators = Vec::with_capacity(self.actors.len());
         let metrics: Vec<Arc<ActorMetrics>> =
             self.actors.iter().map(|actor| Arc::clone(&actor.metrics)).collect();
@@ -195,9 +205,11 @@ impl Reporter {
             }
             if actor.is_sink {
                 rows_out += progress.rows_out;
+                watermarks.extend(progress.watermark_us);
                 // Histograms of equal bounds always add up.
                 let _ = end_to_end.add(&latency);
             }
+            late_rows += progress.late_rows;
             operators.push(progress);
         }
         // Built from the sinks up; reported in the direction of the flow.
@@ -218,6 +230,8 @@ impl Reporter {
             epoch_ms: ms(head.figures.opened_ns, head.now_ns),
             checkpoint_ms: ms(head.figures.persist_ns, head.figures.durable_ns),
             checkpoint_bytes: head.figures.bytes,
+            event_time: EventTimeProgress::of(watermarks.into_iter()),
+            late_rows,
             latency: Latency::of(&end_to_end),
             sources: head.sources,
             operators,

@@ -2,6 +2,7 @@
 
 use super::bounded::BoundedProvider;
 use super::context::TableContext;
+use super::event_time::WatermarkOptions;
 use super::frame::DataFrame;
 use super::provider::StreamProvider;
 use crate::error::{Error, Result};
@@ -30,6 +31,8 @@ pub(crate) struct ExternalTable {
     pub(crate) schema: Option<SchemaRef>,
     pub(crate) partition_by: Vec<String>,
     pub(crate) unbounded: bool,
+    /// Its watermark, if it has one. Of a bounded table only checked.
+    pub(crate) watermark: Option<WatermarkOptions>,
 }
 
 /// The external tables by name.
@@ -56,16 +59,12 @@ fn knows(specs: &[OptionSpec], name: &str) -> bool {
 }
 
 impl ExternalTable {
+    fn said(&self, error: &Error) -> Error {
+        Error::user(format!("table `{}`: {error}", self.name))
+    }
+
     /// Makes sure that every option is known for reading or for writing.
     fn check(&self) -> Result<()> {
-        if let Some((name, _)) =
-            self.options.iter().find(|(name, _)| name.to_ascii_lowercase().starts_with("watermark."))
-        {
-            return Err(Error::user(format!(
-                "option `{name}` of table `{}`: watermarks are not supported yet; leave it out",
-                self.name
-            )));
-        }
         let mut known = self.format.read_options();
         known.extend(self.format.write_options());
         known.push(OptionSpec::new("path", "", ""));
@@ -99,11 +98,15 @@ impl ExternalTable {
     fn provider(&self) -> Result<Arc<dyn TableProvider>> {
         let options = self.options_for(&self.format.read_options(), &self.format.write_options());
         let request = ReadRequest { options, schema: self.schema.clone() };
-        Ok(if self.unbounded {
+        let provider: Arc<dyn TableProvider> = if self.unbounded {
             Arc::new(StreamProvider::new(self.name.clone(), self.format.stream(&request)?))
         } else {
             Arc::new(BoundedProvider(self.format.bounded(&request)?))
-        })
+        };
+        match &self.watermark {
+            Some(watermark) => watermark.provider(&self.name, provider).map_err(|error| self.said(&error)),
+            None => Ok(provider),
+        }
     }
 
     /// Whether the format could write it. Without columns that is a guess: a format that has options for
@@ -173,7 +176,10 @@ impl TableContext {
         table.check()?;
         let (provider, unread) = match table.provider() {
             Ok(provider) => (provider, false),
-            Err(error) if table.can_be_written() => (unread(&table, &error), true),
+            // With a watermark it is there to be read.
+            Err(error) if table.watermark.is_none() && table.can_be_written() => {
+                (unread(&table, &error), true)
+            }
             Err(error) => return Err(error),
         };
         self.replace(&table.name, provider)?;

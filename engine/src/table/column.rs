@@ -2,12 +2,14 @@
 
 use super::errors::no_column;
 use crate::error::{Error, Result};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Column, DFSchema};
 use datafusion::execution::SessionState;
+use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::Expr;
 
-/// A column: its name as it stands in the schema (any case where that is clear, `table.column` after a join),
-/// or an expression.
+/// A column: its name as it stands in the schema (any case where that is clear, `table.column` after a join,
+/// `window.start` for a field of a struct), or an expression.
 pub trait ToColumn {
     /// The expression, over rows of this schema.
     ///
@@ -30,7 +32,7 @@ impl ToColumn for &Expr {
 
 impl ToColumn for &str {
     fn to_column(self, schema: &DFSchema) -> Result<Expr> {
-        resolve(self, schema).map(Expr::Column)
+        resolve(self, schema).map(Expr::Column).or_else(|error| field_of(self, schema).ok_or(error))
     }
 }
 
@@ -84,6 +86,17 @@ impl ToCondition for &String {
     fn to_condition(self, state: &SessionState, schema: &DFSchema) -> Result<Expr> {
         self.as_str().to_condition(state, schema)
     }
+}
+
+/// A field of a struct, `column.field`, under its own name.
+fn field_of(name: &str, schema: &DFSchema) -> Option<Expr> {
+    let (column, field) = name.rsplit_once('.')?;
+    let column = resolve(column, schema).ok()?;
+    let at = schema.index_of_column(&column).ok()?;
+    let DataType::Struct(fields) = schema.field(at).data_type() else { return None };
+    let exact = fields.iter().find(|known| known.name() == field);
+    let known = exact.or_else(|| fields.iter().find(|known| known.name().eq_ignore_ascii_case(field)))?;
+    Some(get_field(Expr::Column(column), known.name().as_str()).alias(known.name()))
 }
 
 /// The column of that name: the exact name first, then any case.

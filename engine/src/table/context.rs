@@ -53,6 +53,7 @@ impl TableContext {
         for function in super::json::functions() {
             datafusion.register_udf(function);
         }
+        super::event_time::install(&datafusion);
         Ok(TableContext {
             datafusion,
             formats: RwLock::new(registry()),

@@ -3,6 +3,7 @@
 use super::catalog::ExternalTable;
 use super::ddl::table_columns;
 use super::errors::missing_table;
+use super::event_time::WatermarkOptions;
 use super::frame::DataFrame;
 use super::provider::is_streaming;
 use super::reader::frame_of;
@@ -263,6 +264,8 @@ fn create_external(session: &Session, create: &CreateExternalTable) -> Result<St
         [path] => options.set("path", path.clone()),
         _ => return Err(Error::user(format!("table `{name}`: give one LOCATION, a folder or a file"))),
     }
+    let watermark = WatermarkOptions::take(&mut options)
+        .map_err(|error| Error::user(format!("table `{name}`: {error}")))?;
     let columns = table_columns(&create.columns)?;
     let schema = (!columns.fields().is_empty()).then(|| Arc::new(columns));
     tables.create_external(ExternalTable {
@@ -272,6 +275,7 @@ fn create_external(session: &Session, create: &CreateExternalTable) -> Result<St
         schema,
         partition_by: create.table_partition_cols.clone(),
         unbounded: create.unbounded,
+        watermark,
     })?;
     Ok(StatementResult::Done)
 }

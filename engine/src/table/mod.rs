@@ -22,6 +22,7 @@
 //! | `reader`, `writer`, `stream_writer` | tables in and out |
 //! | `provider`, `bounded`, `rows` | tables of ours as DataFusion sees them, and its results as a source of ours |
 //! | `typed` | from and to `Stream<T>` |
+//! | `event_time` | watermarks, windows, sessions, duplicates |
 //! | `statement`, `execute`, `catalog` | SQL statements with effects |
 
 mod action;
@@ -31,6 +32,7 @@ mod column;
 mod context;
 mod ddl;
 mod errors;
+pub(crate) mod event_time;
 mod execute;
 mod frame;
 mod grouped;
@@ -49,6 +51,7 @@ pub use column::{ToColumn, ToCondition};
 pub(crate) use context::TableContext;
 pub use datafusion::common::JoinType;
 pub use ddl::parse_ddl;
+pub use event_time::ToInterval;
 pub use execute::{RunOptions, StatementResult};
 pub use frame::DataFrame;
 pub use grouped::GroupedData;
@@ -61,8 +64,11 @@ pub use stream_writer::{DataStreamWriter, ToOutputMode};
 pub(crate) use typed::TypedEnd;
 pub use writer::{DataFrameWriter, ToSaveMode};
 
-/// Columns, literals and the functions of DataFusion, as expressions.
+/// Columns, literals, the functions of DataFusion and those of event time, as expressions.
 pub mod functions {
+    pub use super::event_time::{
+        IntervalText, session_window, sliding_window, window, window_time, window_with_start,
+    };
     pub use datafusion::functions_aggregate::expr_fn::*;
     pub use datafusion::prelude::*;
 }

@@ -2,6 +2,7 @@
 
 use super::bounded::BoundedProvider;
 use super::ddl::parse_ddl;
+use super::event_time::WatermarkOptions;
 use super::frame::DataFrame;
 use super::provider::StreamProvider;
 use crate::error::{Error, Result};
@@ -118,7 +119,8 @@ impl DataFrameReader {
         self
     }
 
-    /// Sets an option. Names are Spark's, in any case; an unknown one is an error when loading, which names the
+    /// Sets an option. `watermark.column` and `watermark.delay` give a stream its watermark, as
+    /// [`DataFrame::with_watermark`]; the others are the format's. Names are Spark's, in any case; an unknown one is an error when loading, which names the
     /// nearest known one.
     pub fn option(mut self, name: &str, value: impl Into<OptionValue>) -> Self {
         self.options.set(name, value.into().0);
@@ -154,9 +156,15 @@ impl DataFrameReader {
         })?;
         let format = tables.format(name)?;
         let schema = self.schema.as_ref().map(SchemaSource::resolve).transpose()?;
-        let request = ReadRequest { options: self.options.clone(), schema };
+        let mut options = self.options.clone();
+        let watermark = WatermarkOptions::take(&mut options)?;
+        let request = ReadRequest { options, schema };
         let provider = open(format.as_ref(), format.name(), &request, self.streaming)?;
-        frame_of(&self.session, format.name(), provider)
+        let frame = frame_of(&self.session, format.name(), provider)?;
+        match watermark {
+            Some(watermark) => Ok(DataFrame::new(self.session.clone(), watermark.plan(frame.plan)?)),
+            None => Ok(frame),
+        }
     }
 
     /// The table at a path.

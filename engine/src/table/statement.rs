@@ -61,7 +61,8 @@ fn statement(tokens: &[TokenWithSpan]) -> Result<Option<Statement>> {
     // Spark's types have their own syntax in the one, the rest is DataFusion's.
     let dialect: &dyn Dialect = if external { &SparkSqlDialect {} } else { &GenericDialect {} };
     let mut parser = DFParserBuilder::new(tokens).with_dialect(dialect).build()?;
-    let parsed = parser.parse_statement().map_err(|error| located(error, location))?;
+    let mut parsed = parser.parse_statement().map_err(|error| located(error, location))?;
+    super::event_time::resolve(&mut parsed);
     let rest = parser.parser.peek_token();
     if rest.token != Token::EOF {
         return Err(Error::user(format!(

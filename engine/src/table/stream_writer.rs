@@ -1,5 +1,6 @@
 //! Writing a stream: `frame.write_stream()`.
 
+use super::event_time::plain_schema;
 use super::frame::DataFrame;
 use super::provider::reads;
 use super::reader::OptionValue;
@@ -187,7 +188,8 @@ impl DataStreamWriter {
     {
         let function = Arc::new(function);
         self.target = Target::Batches(Arc::new(move |frame, mode| {
-            let (function, session, schema) = (Arc::clone(&function), frame.session.clone(), frame.schema());
+            let (function, session) = (Arc::clone(&function), frame.session.clone());
+            let schema = plain_schema(&frame.schema());
             let tables = session.tables()?;
             // The query must not hold the session, since the session's threads hold the query.
             let session = session.downgrade();
@@ -270,7 +272,7 @@ impl DataStreamWriter {
     ) -> Result<Box<dyn SinkFactory<TableBatch>>> {
         let request = WriteRequest {
             options,
-            schema: frame.schema(),
+            schema: plain_schema(&frame.schema()),
             partition_by: self.partition_by.clone(),
             output_mode,
             save_mode: None,

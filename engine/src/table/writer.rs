@@ -246,6 +246,7 @@ impl DataFrameWriter {
             schema: Some(plain(&self.frame)?.schema()),
             partition_by: self.partition_by.clone(),
             unbounded: false,
+            watermark: None,
         })
     }
 }

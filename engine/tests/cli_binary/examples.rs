@@ -42,6 +42,22 @@ fn running_count_prints_the_changed_count() {
 }
 
 #[test]
+fn windows_prints_each_window_once_and_says_how_far_event_time_has_come() {
+    let file = format!("{SQL}/windows.sql");
+    let done =
+        command(&["run", &file, "--trigger", "continuous:100ms", "--progress", "json"]).output().unwrap();
+    let (out, err) = (String::from_utf8(done.stdout).unwrap(), String::from_utf8(done.stderr).unwrap());
+    assert!(done.status.success(), "{err}");
+    let counts = out.lines().filter_map(|line| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        cells.first()?.starts_with("20").then(|| cells[2].parse::<u64>().unwrap())
+    });
+    assert_eq!(counts.sum::<u64>(), 2000, "{out}");
+    assert!(err.contains("\"eventTime\":{\"watermark\":\"20"), "{err}");
+    assert!(err.contains("\"numRowsDroppedByWatermark\":0"), "{err}");
+}
+
+#[test]
 fn csv_to_csv_writes_all_four_formats_once() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("nomes")).unwrap();
@@ -67,7 +83,7 @@ fn csv_to_csv_writes_all_four_formats_once() {
 
 #[test]
 fn the_examples_can_be_explained_without_running() {
-    for name in ["socket_to_console.sql", "running_count.sql", "csv_to_csv.sql"] {
+    for name in ["socket_to_console.sql", "running_count.sql", "csv_to_csv.sql", "windows.sql"] {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("nomes")).unwrap();
         let mut command = command(&["explain", &format!("{SQL}/{name}")]);

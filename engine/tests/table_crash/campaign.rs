@@ -8,6 +8,7 @@ use crate::support::mode::Mode;
 use crate::support::process::{End, Kill, Meanwhile, run};
 use crate::support::random::Random;
 use crate::support::schedule::Schedule;
+use crate::windows::KINDS;
 use lotic::Session;
 use std::collections::{BTreeSet, VecDeque};
 use std::fs;
@@ -89,11 +90,15 @@ impl Campaign {
         Campaign { random, schedule, session, inputs, formats, rounds, epochs, again, pairs, history }
     }
 
-    /// Two of seven rounds end in `foreach_batch`; the others go through all pairs of formats.
+    /// One of three rounds is by event time, two of seven others end in `foreach_batch`; the rest goes through
+    /// all pairs of formats.
     fn settings(&mut self, folder: &Path) -> Settings {
         let (number, random) = (self.rounds as usize - 1, &mut self.random);
         let input = self.formats.0[number % 5].to_owned();
         let output = match number % 7 {
+            _ if number % 3 == 1 => {
+                Output::Windows { kind: random.choose(&KINDS), ordered: random.below(3) > 0 }
+            }
             2 => Output::Batches { counted: true },
             5 => Output::Batches { counted: false },
             _ => {
@@ -144,7 +149,10 @@ impl Campaign {
             // Another trigger would go on for ever.
             settings.mode = Mode::MicroBatch;
         }
-        settings.parallelism = random.between(1, 3) as usize;
+        settings.parallelism = match settings.output {
+            Output::Windows { ordered: true, .. } => 1,
+            _ => random.between(1, 3) as usize,
+        };
         settings.seed = random.next();
     }
 
@@ -156,7 +164,7 @@ impl Campaign {
         feeder: &mut Feeder,
         rest: bool,
     ) -> Result<End, String> {
-        let mut share = if rest { FILES as u64 } else { self.random.between(1, 4) };
+        let mut share = if rest { FILES as u64 + 1 } else { self.random.between(1, 4) };
         let _ = fs::remove_file(settings.stop());
         if settings.available_now {
             (0..share).for_each(|_| feeder.feed());
@@ -188,7 +196,8 @@ impl Campaign {
         let mut settings = self.settings(folder);
         self.history = vec![format!("{settings:?}")];
         self.pairs.insert(format!("{} to {:?}", settings.input, settings.output));
-        let staged = stage(self.inputs.path(), &settings.input, &folder.join("staged")).into();
+        let closer = matches!(settings.output, Output::Windows { .. });
+        let staged = stage(self.inputs.path(), &settings.input, &folder.join("staged"), closer).into();
         let mut feeder = Feeder { staged, input: settings.input_folder() };
         fs::create_dir(&feeder.input).unwrap();
         let session = self.session.clone();

@@ -2,6 +2,7 @@
 
 use crate::child::{Output, Settings};
 use crate::data;
+use crate::windows;
 use lotic::Session;
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,8 +17,11 @@ pub(crate) struct Checker<'a> {
 
 impl<'a> Checker<'a> {
     pub(crate) fn new(session: &'a Session, output: &Output) -> Checker<'a> {
-        let partitioned = matches!(output, Output::Files { partitioned: true, .. });
-        Checker { session, answer: data::expected(partitioned), visible: Vec::new() }
+        let answer = match output {
+            Output::Windows { kind, .. } => windows::expected(*kind, false),
+            _ => data::expected(matches!(output, Output::Files { partitioned: true, .. })),
+        };
+        Checker { session, answer, visible: Vec::new() }
     }
 
     /// Nothing twice, nothing that is not in the answer, nothing gone that was there.
@@ -56,7 +60,11 @@ impl<'a> Checker<'a> {
             return Err(format!("LOST: {} rows, for example {first}", lost.len()));
         }
         let batch = self.batch_answer(settings).map_err(|error| error.to_string())?;
-        if batch != self.answer {
+        let answer = match settings.output {
+            Output::Windows { kind, .. } => windows::expected(kind, true),
+            _ => self.answer.clone(),
+        };
+        if batch != answer {
             return Err("the batch answer over the same files is another".to_owned());
         }
         let hidden = hidden_in(&settings.output_folder());
@@ -68,6 +76,9 @@ impl<'a> Checker<'a> {
         let schema = data::input_schema(&settings.input);
         let reader = self.session.read().format(&settings.input).schema(schema);
         let result = data::query(&reader.load_path(settings.input_folder())?, &settings.input)?;
+        if let Output::Windows { kind, ordered } = settings.output {
+            return data::sorted(&windows::query(&result, kind, ordered)?);
+        }
         let partitioned = matches!(settings.output, Output::Files { partitioned: true, .. });
         data::lines_of(&data::shaped(&result, "csv", partitioned)?, "csv", partitioned)
     }
@@ -78,6 +89,11 @@ fn visible(session: &Session, settings: &Settings) -> Result<Vec<String>, String
     let folder = settings.output_folder();
     if !folder.exists() {
         return Ok(Vec::new());
+    }
+    if let Output::Windows { .. } = settings.output {
+        let reader = session.read().format("csv").schema("line STRING").option("mode", "FAILFAST");
+        let read = reader.load_path(&folder).and_then(|frame| data::sorted(&frame));
+        return read.map_err(|error| format!("the output cannot be read: {error}"));
     }
     let Output::Files { format, partitioned } = &settings.output else {
         let mut rows: Vec<String> = Vec::new();

@@ -5,6 +5,7 @@ use crate::support::announced::{Announced, announce};
 use crate::support::mode::Mode;
 use crate::support::process::Told;
 use crate::support::random::Random;
+use crate::windows::{self, Kind};
 use lotic::connectors::SinkFactory;
 use lotic::connectors::table::{
     BoundedTable, OptionSpec, ReadRequest, StreamTable, TableFormat, WriteRequest,
@@ -25,6 +26,11 @@ pub(crate) enum Output {
     Files {
         format: String,
         partitioned: bool,
+    },
+    /// Lines of CSV by event time. The input is read by one instance, in order, or by several.
+    Windows {
+        kind: Kind,
+        ordered: bool,
     },
     /// A file for each number of a batch, written by `foreach_batch`.
     Batches {
@@ -156,6 +162,11 @@ fn start(session: &Session, settings: &Settings, trigger: Trigger, commits: Send
             let shards: &[&str] = if *partitioned { &["shard"] } else { &[] };
             let writer = rows.write_stream().format(format).options(settings.write_options.clone());
             writer.option("path", settings.output_folder()).partition_by(shards)
+        }
+        Output::Windows { kind, ordered } => {
+            let lines = windows::query(&result, *kind, *ordered).unwrap();
+            let writer = lines.write_stream().format("csv").options(settings.write_options.clone());
+            writer.option("path", settings.output_folder())
         }
         Output::Batches { counted } => {
             fs::create_dir_all(settings.output_folder()).unwrap();

@@ -17,10 +17,13 @@ const NAMES: [&str; 7] = ["ana", "bia, filha", "caio \"cacá\"", "joão", "o'bri
 /// Groups of the count.
 const GROUPS: i64 = 7;
 
-struct Row {
-    id: i64,
-    amount: i32,
-    name: &'static str,
+/// The number of the row of a last file, which closes what is open by event time: long after all others.
+pub(crate) const CLOSER: i64 = 10_000_000;
+
+pub(crate) struct Row {
+    pub(crate) id: i64,
+    pub(crate) amount: i32,
+    pub(crate) name: &'static str,
 }
 
 /// The rows of a file; a few files are larger than the batch in which they are read.
@@ -33,7 +36,7 @@ fn rows_of(file: usize) -> impl Iterator<Item = Row> {
     })
 }
 
-fn all_rows() -> impl Iterator<Item = Row> {
+pub(crate) fn all_rows() -> impl Iterator<Item = Row> {
     (0..FILES).flat_map(rows_of)
 }
 
@@ -135,8 +138,11 @@ pub(crate) fn sorted(frame: &DataFrame) -> Result<Vec<String>> {
 /// Writes the input in every format, through Lotic's own batch writers: `FOLDER/FORMAT/file=N/part-…`.
 pub(crate) fn write_inputs(session: &Session, folder: &Path) -> Result<()> {
     let mut json = String::new();
-    for file in 0..FILES {
-        for Row { id, amount, name } in rows_of(file) {
+    for file in 0..=FILES {
+        let closer = Row { id: CLOSER, amount: 0, name: NAMES[0] };
+        let closer = (file == FILES).then_some(closer);
+        let rows = rows_of(file).take(if file == FILES { 0 } else { usize::MAX });
+        for Row { id, amount, name } in rows.chain(closer) {
             let row = serde_json::json!({ "id": id, "amount": amount, "name": name, "file": file });
             json.push_str(&row.to_string());
             json.push('\n');
@@ -154,8 +160,9 @@ pub(crate) fn write_inputs(session: &Session, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies an input to a folder, under the names `file-00`, `file-01`, …; the names.
-pub(crate) fn stage(inputs: &Path, format: &str, to: &Path) -> Vec<PathBuf> {
+/// Copies an input to a folder, under the names `file-00`, `file-01`, …; the names. With the file that closes
+/// windows if it is asked for.
+pub(crate) fn stage(inputs: &Path, format: &str, to: &Path, closer: bool) -> Vec<PathBuf> {
     fs::create_dir_all(to).unwrap();
     let copy = |file: usize| {
         let parts = fs::read_dir(inputs.join(format).join(format!("file={file}"))).unwrap();
@@ -165,5 +172,5 @@ pub(crate) fn stage(inputs: &Path, format: &str, to: &Path) -> Vec<PathBuf> {
         fs::copy(&parts[0], &staged).unwrap();
         staged
     };
-    (0..FILES).map(copy).collect()
+    (0..FILES + usize::from(closer)).map(copy).collect()
 }

@@ -1,8 +1,8 @@
 //! Crash consistency of tables: whatever kills the process, whenever, the folder that a query writes to holds
 //! what a batch would have written, no more while it runs and no less at the end.
 //!
-//! The parent runs this same binary as a child ([`child`]: a folder of files, filter, projection and cast, a
-//! folder of files or `foreach_batch`), kills it, adds files to its input, starts it again with another
+//! The parent runs this same binary as a child ([`child`]: a folder of files, filter, projection and cast,
+//! perhaps windows, sessions or the first of duplicates by event time, a folder of files or `foreach_batch`), kills it, adds files to its input, starts it again with another
 //! parallelism and mode, and so on until the input is processed. At every kill it reads the output with
 //! `session.read()`, as a user would. Every format is read and every format is written; kills come from
 //! outside (SIGKILL) and from within, at every point of [`lotic::kill_point::POINTS`].
@@ -19,6 +19,7 @@ mod child;
 mod data;
 #[path = "../support/mod.rs"]
 mod support;
+mod windows;
 
 use child::Settings;
 use support::process::Told;

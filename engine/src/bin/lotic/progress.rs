@@ -24,6 +24,7 @@ struct Shown {
     since: Instant,
     rows_in: u64,
     rows_out: u64,
+    late_rows: u64,
 }
 
 impl Progress {
@@ -68,7 +69,7 @@ impl Progress {
         let shown = queries.entry(name.to_owned()).or_insert_with(|| {
             let line = self.lines.add(spinner());
             line.enable_steady_tick(Duration::from_millis(250));
-            Shown { line, since: Instant::now(), rows_in: 0, rows_out: 0 }
+            Shown { line, since: Instant::now(), rows_in: 0, rows_out: 0, late_rows: 0 }
         });
         act(shown);
     }
@@ -104,6 +105,7 @@ impl QueryListener for Progress {
         self.with(&event.name, |shown| {
             shown.rows_in += event.rows_in;
             shown.rows_out += event.rows_out;
+            shown.late_rows += event.late_rows;
             shown.line.set_message(line_of(event, shown));
         });
     }
@@ -127,8 +129,15 @@ fn line_of(progress: &QueryProgress, shown: &Shown) -> String {
     let lags = progress.sources.iter().flat_map(|source| source.figures.values());
     let lags: Vec<f64> = lags.filter_map(|figures| figures.get("lag").copied()).collect();
     let lag = if lags.is_empty() { String::new() } else { format!("  lag {}", count(lags.iter().sum())) };
+    let watermark =
+        progress.event_time.as_ref().map_or(String::new(), |time| format!("  watermark {}", time.watermark));
+    let late = if shown.late_rows == 0 {
+        String::new()
+    } else {
+        format!("  late {}", count(shown.late_rows as f64))
+    };
     format!(
-        "{}  {} epoch {}  in {} ({}/s){lag}  out {} ({}/s)  p50 {}  p99 {}  checkpoint {} in {:.1} ms",
+        "{}  {} epoch {}  in {} ({}/s){lag}{watermark}{late}  out {} ({}/s)  p50 {}  p99 {}  checkpoint {} in {:.1} ms",
         progress.name,
         progress.mode,
         progress.epoch,

@@ -160,7 +160,9 @@ impl<'a> Run<'a> {
 pub(crate) fn output_mode(asked: Option<OutputMode>, frame: &DataFrame) -> OutputMode {
     asked.unwrap_or_else(|| {
         let groups = frame.logical_plan().exists(|plan| Ok(matches!(plan, LogicalPlan::Aggregate(_))));
-        if groups.unwrap_or(false) { OutputMode::Update } else { OutputMode::Append }
+        // Groups by event time come once, when they are over.
+        let changes = || frame.write_stream().format("noop").explain().is_err();
+        if groups.unwrap_or(false) && changes() { OutputMode::Update } else { OutputMode::Append }
     })
 }
 

@@ -4,6 +4,7 @@ use super::part::Part;
 use super::{Planner, listed, wrong};
 use crate::error::{Error, Result};
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use datafusion::common::DFSchema;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::GroupingSet as Sets;
 use datafusion::logical_expr::logical_plan::Aggregate;
@@ -31,17 +32,28 @@ impl Planner<'_> {
         if let [Expr::GroupingSet(sets)] = &node.group_expr[..] {
             return self.expand(input, node, sets);
         }
-        let keys = self.exprs(&node.group_expr, node.input.schema())?;
+        let fields = node.schema.fields().iter().take(node.group_expr.len());
+        let fields: Vec<&Field> = fields.map(AsRef::as_ref).collect();
+        self.by(input, node.input.schema(), (&node.group_expr, &fields), instances)
+    }
+
+    /// The rows and the keys that these expressions are, which make these columns.
+    pub(super) fn by(
+        &mut self,
+        input: Part,
+        schema: &DFSchema,
+        (exprs, fields): (&[Expr], &[&Field]),
+        instances: usize,
+    ) -> Result<Keyed> {
+        let keys = self.exprs(exprs, schema)?;
         if instances == 1 || keys.iter().all(|key| key.downcast_ref::<Column>().is_some()) {
             return Ok(Keyed { input: input.sealed(self), keys, always: Vec::new() });
         }
-        let schema = with_columns(input.schema(), node.group_expr.len(), |key| {
-            key_field(node.schema.inner().field(key), key)
-        });
+        let schema = with_columns(input.schema(), exprs.len(), |key| key_field(fields[key], key));
         let mut columns: Keys = input_columns(input.schema());
         let first = columns.len();
         columns.extend(keys);
-        let shown = format!("and {}", listed(&node.group_expr));
+        let shown = format!("and {}", listed(exprs));
         let input = input.project(columns, &schema, shown).sealed(self);
         let keys = columns_from(input.schema(), first);
         Ok(Keyed { input, keys, always: Vec::new() })

@@ -4,11 +4,14 @@
 
 use super::bounded::stream_of;
 use crate::error::{Error, Result};
+use crate::table::event_time::{DeduplicateNode, WatermarkNode, WindowsNode, session_at};
 use crate::table::is_streaming;
+use datafusion::arrow::datatypes::Field;
 use datafusion::common::{JoinType, NullEquality};
-use datafusion::logical_expr::logical_plan::{Aggregate, Join, Unnest};
+use datafusion::logical_expr::logical_plan::{Aggregate, Extension, Join, Unnest};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use lotic_connectors::table::OutputMode;
+use lotic_operators::table::{bears_event_time, watermark_delay};
 
 /// How the rows of a part of a plan relate to those that came before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +55,8 @@ pub(super) fn check(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
 pub(super) fn aggregate_emission(aggregate: &Aggregate, mode: OutputMode, under: bool) -> Emission {
     match mode {
         OutputMode::Complete if !(under && is_distinct(aggregate)) => Emission::Whole,
+        // In append mode a group comes once, when it is over.
+        OutputMode::Append => Emission::Once,
         _ if is_distinct(aggregate) => Emission::Once,
         _ => Emission::Changed,
     }
@@ -60,6 +65,23 @@ pub(super) fn aggregate_emission(aggregate: &Aggregate, mode: OutputMode, under:
 /// Whether an aggregation computes nothing but the distinct keys: what `DISTINCT` is planned as.
 pub(super) fn is_distinct(aggregate: &Aggregate) -> bool {
     aggregate.aggr_expr.is_empty() && !aggregate.group_expr.is_empty()
+}
+
+/// The group column that says when a group of an aggregation is over: a window first, else a timestamp with
+/// a watermark.
+pub(super) fn over(aggregate: &Aggregate) -> Option<usize> {
+    if let [Expr::GroupingSet(_)] = &aggregate.group_expr[..] {
+        return None;
+    }
+    let timed: Vec<usize> =
+        (0..aggregate.group_expr.len()).filter(|&key| has_event_time(aggregate.schema.field(key))).collect();
+    let window = |key: &&usize| aggregate.schema.field(**key).data_type().is_nested();
+    timed.iter().find(window).or(timed.first()).copied()
+}
+
+/// Whether a column has event time: it bears a watermark.
+pub(super) fn has_event_time(field: &Field) -> bool {
+    watermark_delay(field).is_some() && bears_event_time(field.data_type())
 }
 
 struct Rules {
@@ -99,7 +121,36 @@ impl Rules {
                 let input = self.emission(&node.input, under)?;
                 self.sort(input)
             }
+            LogicalPlan::Extension(node) => self.extension(node, under),
             other => unsupported(other),
+        }
+    }
+
+    fn extension(&self, extension: &Extension, under: bool) -> Result<Emission> {
+        if let Some(node) = WindowsNode::of(extension) {
+            return self.emission(&node.input, under);
+        }
+        if let Some(node) = WatermarkNode::of(extension) {
+            return self.once(
+                &node.input,
+                "a watermark tells how late rows may come",
+                "put it before the aggregation",
+            );
+        }
+        if let Some(node) = DeduplicateNode::of(extension) {
+            let way_out = "drop duplicates before the aggregation, or use output mode append";
+            return self.once(&node.input, "dropping duplicates keeps the first row of each", way_out);
+        }
+        refuse(format!("`{}` is not supported over a stream", extension.node.name()))
+    }
+
+    /// What can only take rows that stay true.
+    fn once(&self, input: &LogicalPlan, what: &str, way_out: &str) -> Result<Emission> {
+        match self.emission(input, true)? {
+            Emission::Once => Ok(Emission::Once),
+            _ => refuse(format!(
+                "{what}, and the result of an aggregation has rows that replace others: {way_out}"
+            )),
         }
     }
 
@@ -118,11 +169,18 @@ impl Rules {
                  counted: write the inner result to a table and start a second query over that",
             );
         }
-        if self.mode == OutputMode::Append && !is_distinct(node) {
+        if self.mode == OutputMode::Append && !is_distinct(node) && over(node).is_none() {
             return refuse(
-                "output mode append needs rows that never change, but an aggregation over a stream without a \
-                 watermark changes its rows for ever: use output mode update (changed groups) or complete \
-                 (all groups)",
+                "output mode append needs rows that never change, but an aggregation over a stream changes its \
+                 rows for ever unless it groups by event time: give the stream a watermark and group by \
+                 `window(ts, '10 seconds')` or by the timestamp itself, or use output mode update (changed \
+                 groups) or complete (all groups)",
+            );
+        }
+        if session_at(&node.group_expr).is_some() && self.mode == OutputMode::Update {
+            return refuse(
+                "sessions grow and merge, so that output mode update would have to take back rows: use output \
+                 mode append with a watermark, or complete",
             );
         }
         Ok(aggregate_emission(node, self.mode, under))

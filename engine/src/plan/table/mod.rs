@@ -6,6 +6,9 @@
 //! | `legal` | what a stream can do, by output mode |
 //! | `part` | a part of the dataflow under construction; stateless steps fuse here |
 //! | `stateful` | aggregations, limits, sorts |
+//! | `event_time` | watermarks, and when operators learn of them |
+//! | `windows`, `duplicates` | aggregations by sessions and sliding windows, rows without duplicates |
+//! | `epoch_time` | event time that moves at the ends of epochs |
 //! | `grouping` | the keys of an aggregation; grouping sets |
 //! | `unnest` | lists to rows, structs to columns |
 //! | `join` | a stream with a bounded table |
@@ -18,6 +21,9 @@
 
 mod bounded;
 mod clock;
+mod duplicates;
+mod epoch_time;
+mod event_time;
 mod grouping;
 mod join;
 mod legal;
@@ -27,6 +33,7 @@ mod stateful;
 #[cfg(feature = "testing")]
 pub(crate) mod testing;
 mod unnest;
+mod windows;
 
 pub(crate) use bounded::Tables;
 
@@ -34,6 +41,7 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::stream::Piped;
 use crate::table::OutputMode;
+use crate::table::event_time::{plain_schema, with_panes};
 use crate::table::is_streaming;
 use bounded::{BoundedPart, stream_of};
 use datafusion::arrow::datatypes::Schema;
@@ -68,7 +76,9 @@ pub(crate) fn plan(
             "the query reads no stream: write its result with `write`, or read a table with `read_stream`",
         ));
     }
-    let optimized = optimize::optimize(tables, plan)?;
+    let shared =
+        if mode == OutputMode::Append { with_panes(plan.clone()).map_err(wrong)? } else { plan.clone() };
+    let optimized = optimize::optimize(tables, &shared)?;
     legal::check(&optimized, mode)?;
     let mut planner = Planner {
         session,
@@ -77,9 +87,12 @@ pub(crate) fn plan(
         instances: session.settings().parallelism,
         properties: tables.state().execution_props().clone(),
         names: BTreeMap::new(),
+        before_watermark: false,
     };
     let part = planner.part(&optimized, false)?;
-    Ok(part.with_schema(plan.schema().inner())?.sealed(&planner).into_piped())
+    // What leaves the engine does not bear its metadata.
+    let schema = plain_schema(plan.schema().inner());
+    Ok(part.with_schema(&schema)?.sealed(&planner).into_piped())
 }
 
 /// An error of DataFusion that the query is to blame for.
@@ -97,6 +110,8 @@ struct Planner<'a> {
     properties: ExecutionProps,
     /// How often each name was given.
     names: BTreeMap<String, usize>,
+    /// Whether what comes between a source and its watermark is being planned.
+    before_watermark: bool,
 }
 
 impl Planner<'_> {
@@ -145,6 +160,7 @@ impl Planner<'_> {
             LogicalPlan::Aggregate(node) => self.aggregate(node, under),
             LogicalPlan::Limit(node) => self.limit(node, under),
             LogicalPlan::Sort(node) => self.sort(node, None, under),
+            LogicalPlan::Extension(node) => self.extension(node, under),
             other => Err(Error::internal(format!("`{}` was not refused", other.display()))),
         }
     }
@@ -163,7 +179,12 @@ impl Planner<'_> {
         let piped = match bounded::typed_end(&scan.source) {
             Some(typed) => typed.piped(self.session, columns.as_deref())?,
             None => {
-                let piped = Piped::source(self.session, table.source(columns.as_deref())?);
+                let source = table.source(columns.as_deref())?;
+                // As many instances up to the watermark as read: dealt out to more, rows would hold it back
+                // wherever there are none.
+                let reading = self.instances.min(source.traits().max_parallelism).max(1);
+                let order = self.before_watermark.then_some(reading);
+                let piped = Piped::source(self.session, source).keeping_order(order);
                 piped.set_uid(&self.name(&format!("source-{name}")));
                 piped.describe(format!("read {}", names(&schema)), String::new());
                 piped

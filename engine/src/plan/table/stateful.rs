@@ -1,11 +1,13 @@
 //! Operators with state: aggregations, limits, sorts.
 
+use super::event_time::in_time;
 use super::grouping::Keyed;
-use super::legal::{Emission, aggregate_emission, is_distinct};
+use super::legal::{Emission, aggregate_emission, is_distinct, over};
 use super::part::Part;
 use super::{Planner, listed, typed, wrong};
 use crate::error::{Error, Result};
 use crate::plan::graph::PartitionFactory;
+use crate::table::event_time::{panes_at, session_at};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::logical_plan::{Aggregate, FetchType, Limit, SkipType, Sort};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
@@ -18,16 +20,24 @@ use std::sync::Arc;
 impl Planner<'_> {
     /// A grouped aggregation, or the distinct rows.
     pub(super) fn aggregate(&mut self, node: &Aggregate, under: bool) -> Result<Part> {
+        if let Some(at) = session_at(&node.group_expr) {
+            return self.sessions(node, at, under);
+        }
+        if let Some(at) = panes_at(&node.group_expr) {
+            return self.sliding(node, at);
+        }
         let input = self.part(&node.input, true)?;
         let emission = aggregate_emission(node, self.mode, under);
         let distinct = is_distinct(node);
         let (emit, shown) = match emission {
-            Emission::Once => (Emit::New, "emits each row when it is first seen"),
+            Emission::Once if distinct => (Emit::New, "emits each row when it is first seen"),
+            Emission::Once => (Emit::Closed, "emits each group once, when it is over"),
             Emission::Changed => {
                 (Emit::Update, "emits the groups that a batch has changed, in a micro-batch once at its end")
             }
             Emission::Whole => (Emit::Complete, "emits all groups at the end of an epoch that changed one"),
         };
+        let over = over(node).filter(|_| emission != Emission::Whole);
         // A complete result is emitted by one instance, which alone knows whether any of it has changed.
         let one = node.group_expr.is_empty() || emission == Emission::Whole;
         let instances = if one { 1 } else { self.instances };
@@ -40,21 +50,22 @@ impl Planner<'_> {
             input: Arc::clone(input.schema()),
             output: Arc::clone(node.schema.inner()),
             emit,
-            over: None,
+            over,
         };
         let schema = Arc::clone(node.schema.inner());
         let kind = if distinct { "distinct" } else { "aggregate" };
         let piped = input.into_piped().try_operator(kind, false, partition, move |instance| {
-            Ok(Box::new(GroupedAggregate::new(&grouping)?.with_always(&always, instance)?) as _)
+            let aggregate = GroupedAggregate::new(&grouping)?.with_always(&always, instance)?;
+            Ok(in_time(Box::new(aggregate)))
         });
         piped.set_uid(&self.name(kind));
         piped.set_parallelism(instances);
-        piped.describe(detail(node, distinct), shown.to_owned());
+        piped.describe(detail(node, distinct), format!("{shown}; {}", bounds(node, over)));
         let order = (emission != Emission::Once).then_some(instances);
         Ok(Part::new(piped.keeping_order(order), schema, emission))
     }
 
-    fn calls(&self, node: &Aggregate, input: &SchemaRef) -> Result<Vec<AggregateCall>> {
+    pub(super) fn calls(&self, node: &Aggregate, input: &SchemaRef) -> Result<Vec<AggregateCall>> {
         let logical = node.input.schema();
         let context = PhysicalPlanningContext::default();
         let lower = |expr: &Expr| {
@@ -131,8 +142,20 @@ fn not_a_number(clause: &str) -> Error {
     Error::user(format!("{clause} over a stream takes a number: write it as a literal"))
 }
 
+/// How much state an aggregation keeps, as text.
+fn bounds(node: &Aggregate, over: Option<usize>) -> String {
+    match over {
+        Some(key) => format!(
+            "state is bounded: a group is forgotten when the watermark has passed its `{}`",
+            node.schema.field(key).name()
+        ),
+        None if node.group_expr.is_empty() => "state is one group".to_owned(),
+        None => "state is unbounded: every group is kept".to_owned(),
+    }
+}
+
 /// What an aggregation computes: part of what a checkpoint has to match.
-fn detail(node: &Aggregate, distinct: bool) -> String {
+pub(super) fn detail(node: &Aggregate, distinct: bool) -> String {
     let columns = typed(node.schema.as_arrow());
     if distinct {
         return format!("rows by {} -> {columns}", listed(&node.group_expr));

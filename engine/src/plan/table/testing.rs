@@ -4,10 +4,12 @@ use super::{Tables, plan};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::stream::Query;
+use crate::table::event_time::WatermarkOptions;
 use crate::table::{OutputMode, StreamProvider};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
+use datafusion::dataframe::DataFrame;
 use datafusion::datasource::{MemTable, TableProvider};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use lotic_connectors::SinkFactory;
@@ -15,6 +17,7 @@ use lotic_connectors::table::StreamTable;
 use lotic_operators::table::TableBatch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 /// A session with tables, streams and bounded ones, over which SQL is planned.
@@ -46,6 +49,7 @@ impl PlanBench {
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name(name).build();
         let runtime = runtime.map_err(|error| Error::external(error.to_string()))?;
         let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+        crate::table::event_time::install(&context);
         Ok(PlanBench { session, context, runtime })
     }
 
@@ -63,6 +67,21 @@ impl PlanBench {
         self.register(name, Arc::new(StreamProvider::new(name, table)))
     }
 
+    /// Adds a stream with a watermark, or replaces a table by one.
+    ///
+    /// # Errors
+    /// If the name cannot be a table's, or there is no such column with times.
+    pub fn stream_with_watermark(
+        &self,
+        name: &str,
+        table: Arc<dyn StreamTable>,
+        column: &str,
+        delay: Duration,
+    ) -> Result<()> {
+        let watermark = WatermarkOptions { column: column.to_owned(), delay };
+        self.register(name, watermark.provider(name, Arc::new(StreamProvider::new(name, table)))?)
+    }
+
     /// Adds a bounded table, or replaces one.
     ///
     /// # Errors
@@ -71,13 +90,21 @@ impl PlanBench {
         self.register(name, Arc::new(MemTable::try_new(schema, vec![rows]).map_err(wrong)?))
     }
 
+    async fn sql(&self, sql: &str) -> datafusion::common::Result<DataFrame> {
+        let state = self.context.state();
+        let mut statement = state.sql_to_statement(sql, &state.config_options().sql_parser.dialect)?;
+        crate::table::event_time::resolve(&mut statement);
+        let plan = state.statement_to_plan(statement).await?;
+        Ok(DataFrame::new(self.context.state(), plan))
+    }
+
     /// The batch answer: the query run by DataFusion over bounded tables.
     ///
     /// # Errors
     /// If the query is wrong or reads a stream.
     pub fn batch(&self, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
         let run = async {
-            let frame = self.context.sql(sql).await?;
+            let frame = self.sql(sql).await?;
             let schema = Arc::clone(frame.schema().inner());
             Ok((schema, frame.collect().await?))
         };
@@ -89,7 +116,7 @@ impl PlanBench {
     /// # Errors
     /// If the query is wrong.
     pub fn schema(&self, sql: &str) -> Result<SchemaRef> {
-        let frame = self.runtime.block_on(self.context.sql(sql)).map_err(wrong)?;
+        let frame = self.runtime.block_on(self.sql(sql)).map_err(wrong)?;
         Ok(Arc::clone(frame.schema().inner()))
     }
 
@@ -103,7 +130,7 @@ impl PlanBench {
         mode: OutputMode,
         sink: Box<dyn SinkFactory<TableBatch>>,
     ) -> Result<Query> {
-        let frame = self.runtime.block_on(self.context.sql(sql)).map_err(wrong)?;
+        let frame = self.runtime.block_on(self.sql(sql)).map_err(wrong)?;
         let tables = Tables::new(self.context.state(), self.runtime.handle().clone());
         Ok(plan(&self.session, &tables, frame.logical_plan(), mode)?.sink(sink).uid("sink"))
     }
