@@ -92,12 +92,10 @@ impl<E> PlainSink<E> {
     pub(super) fn new(settings: Arc<SinkSettings>, catalog: Arc<Catalog>, encoder: E) -> Self {
         PlainSink { settings, catalog, encoder, sender: None }
     }
+}
 
-    fn started(&mut self) -> Result<&mut Sender> {
-        self.sender
-            .as_mut()
-            .ok_or_else(|| ConnectorError::internal("a sink is written to before it is started"))
-    }
+fn started(sender: &mut Option<Sender>) -> Result<&mut Sender> {
+    sender.as_mut().ok_or_else(|| ConnectorError::internal("a sink is written to before it is started"))
 }
 
 impl<B: Batch, E: ToMessages<B>> Sink<B> for PlainSink<E> {
@@ -117,17 +115,16 @@ impl<B: Batch, E: ToMessages<B>> Sink<B> for PlainSink<E> {
     }
 
     fn write(&mut self, batch: &mut B, waker: &Waker) -> Result<()> {
-        let sender = self.started()?;
+        let sender = started(&mut self.sender)?;
         sender.check()?;
         sender.waker.clone_from(waker);
-        let mut encoder = self.encoder.clone();
-        encoder.write(batch, self.started()?)
+        self.encoder.write(batch, sender)
     }
 
     fn pre_commit(&mut self, _epoch: Epoch) -> Result<Option<Prepare>> {
         let wait = self.settings.message_timeout + PREPARE_SLACK;
         let connector = self.settings.connector.clone();
-        let sender = self.started()?;
+        let sender = started(&mut self.sender)?;
         sender.check()?;
         let flights = sender.cut();
         if flights.iter().all(|flight| flight.is_empty()) {

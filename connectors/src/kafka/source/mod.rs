@@ -8,10 +8,14 @@ mod gauge;
 mod instance;
 mod lane;
 mod loss;
+#[cfg(feature = "table")]
+mod ranges;
 mod reader;
 
 #[cfg(feature = "table")]
-pub(crate) use bounded::{BoundedRead, MessageRecord, Range, RangeReader};
+pub(crate) use bounded::{BoundedRead, MessageRecord, RangeReader};
+#[cfg(feature = "table")]
+pub(crate) use ranges::Range;
 
 use super::offsets::KafkaOffsets;
 use super::record::KafkaRecord;
