@@ -33,7 +33,7 @@ impl Sender {
     fn check(&self) -> Result<()> {
         let flights = self.earlier.iter().chain([&self.flight]);
         match flights.filter_map(|flight| flight.failure()).next() {
-            Some(failure) => Err(failure.error(&self.settings.connector)),
+            Some(failure) => Err(failure.clone().because(&self.producer).error(&self.settings.connector)),
             None => Ok(()),
         }
     }
@@ -76,7 +76,8 @@ impl MessageWriter for Sender {
             return Ok(Added::Full);
         }
         self.check()?;
-        Err(Failure::refused(&error, topic, message.partition, bytes).error(&self.settings.connector))
+        let failure = Failure::refused(&error, topic, message.partition, bytes).because(&self.producer);
+        Err(failure.error(&self.settings.connector))
     }
 }
 
@@ -127,6 +128,7 @@ impl<B: Batch, E: ToMessages<B>> Sink<B> for PlainSink<E> {
         let sender = started(&mut self.sender)?;
         sender.check()?;
         let flights = sender.cut();
+        let producer = sender.producer.clone();
         if flights.iter().all(|flight| flight.is_empty()) {
             return Ok(None);
         }
@@ -135,7 +137,7 @@ impl<B: Batch, E: ToMessages<B>> Sink<B> for PlainSink<E> {
             for flight in flights {
                 match flight.wait(deadline) {
                     Landed::All => {}
-                    Landed::Failed(failure) => return Err(failure.error(&connector)),
+                    Landed::Failed(failure) => return Err(failure.because(&producer).error(&connector)),
                     Landed::Late(messages) => {
                         return Err(ConnectorError::external(
                             format!("{connector} waited {wait:?} for its brokers"),

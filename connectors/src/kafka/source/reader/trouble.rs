@@ -7,19 +7,32 @@ use super::{News, Reader};
 use crate::error::{ConnectorError, Result};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long to wait after the brokers did not say what became of an offset.
 const RECHECK: Duration = Duration::from_secs(1);
 
+/// Topics named in an error, at most.
+const TOPICS_NAMED: usize = 5;
+
 impl Reader {
+    /// What is read here and from where, for messages: the client does not say which partition it speaks of.
+    fn place(&self) -> String {
+        let topics: BTreeSet<&str> = self.parts.iter().map(|part| &*part.partition.topic).collect();
+        let named: Vec<String> = topics.iter().take(TOPICS_NAMED).map(|topic| format!("`{topic}`")).collect();
+        let more = if topics.len() > TOPICS_NAMED { " and others" } else { "" };
+        let word = if topics.len() == 1 { "topic" } else { "topics" };
+        format!("{word} {}{more}, brokers {}", named.join(", "), self.brokers)
+    }
+
     pub(super) fn failed(&mut self, error: &KafkaError) -> Result<()> {
         let reason = self.consumer.context().last_error();
         let (source, brokers) = (&self.settings.name, &self.brokers);
         let Some(code) = errors::code_of(error) else {
             return Err(errors::failed(
-                format!("{}: reading failed (brokers {brokers})", self.connector),
+                format!("{}: reading failed ({})", self.connector, self.place()),
                 error,
             ));
         };
@@ -50,7 +63,7 @@ impl Reader {
                 Ok(())
             }
             code => {
-                let what = format!("{}: reading failed (brokers {brokers}): {reason}", self.connector);
+                let what = format!("{}: reading failed ({}): {reason}", self.connector, self.place());
                 Err(errors::failed_with(what, code))
             }
         }
@@ -61,8 +74,9 @@ impl Reader {
         if self.settings.corrupt == CorruptRecord::Fail {
             return Err(ConnectorError::external(
                 format!(
-                    "{}: corrupt record (brokers {brokers}); let the source skip corrupt records to go on without it",
-                    self.connector
+                    "{}: corrupt record ({}); let the source skip corrupt records to go on without it",
+                    self.connector,
+                    self.place()
                 ),
                 what.to_owned(),
             ));
