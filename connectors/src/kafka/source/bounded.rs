@@ -13,6 +13,7 @@ use super::super::settings::{KafkaParameters, Role};
 use super::super::topics::{KafkaTopics, Lookup, TopicPartition};
 use super::CorruptRecord;
 use super::client::Client;
+use super::corrupt::{Probe, is_corrupt};
 use super::ranges::{Range, split};
 use crate::error::{ConnectorError, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -341,7 +342,7 @@ impl RangeReader {
             Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::NoOffset | Code::LogTruncation => {
                 self.out_of_range(next)
             }
-            Code::BadMessage | Code::InvalidMessage => self.corrupt(next, &reason).map(|()| Event::Nothing),
+            code if is_corrupt(code) => self.corrupt_batch(next, &reason),
             // Group offsets are of no use here.
             Code::GroupAuthorizationFailed | Code::InvalidGroupId | Code::UnknownGroup => Ok(Event::Nothing),
             Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
@@ -398,6 +399,22 @@ impl RangeReader {
             self.place(offset),
             self.brokers()
         ))
+    }
+
+    /// The client cannot read a batch, and has lost its place.
+    fn corrupt_batch(&self, next: i64, reason: &str) -> Result<Event> {
+        self.corrupt(next, reason)?;
+        let prober = self.read.connect(false)?;
+        let probe =
+            Probe { consumer: &prober, partition: &self.range.partition, wait_max: self.read.poll_wait_max };
+        let behind = probe.behind(next).map_err(|error| {
+            let what = format!("{}: {} cannot be read", self.read.connector(), self.place(next));
+            errors::failed(what, &error)
+        })?;
+        Ok(match behind {
+            Some(behind) if behind >= self.range.end => Event::End,
+            behind => Event::GoTo(behind.unwrap_or(next)),
+        })
     }
 
     fn corrupt(&self, offset: i64, what: &str) -> Result<()> {

@@ -194,11 +194,7 @@ impl Source<Rows<KafkaRecord>> for KafkaInstance {
     fn start(&mut self, from: &Offsets) -> Result<()> {
         let connector = self.settings.connector();
         let brokers = self.settings.parameters.bootstrap_servers().to_owned();
-        let committed_only = self.client.get("isolation.level") != Some("read_uncommitted");
-        let context = Client::new(&self.settings.name, &brokers, committed_only);
-        let consumer: BaseConsumer<Client> = self.client.create_with_context(context).map_err(|error| {
-            ConnectorError::user(format!("{connector}: the Kafka client cannot be made: {error}"))
-        })?;
+        let consumer = self.settings.connect_with(&self.client)?;
         let lookup = Lookup {
             consumer: &consumer,
             connector: &connector,

@@ -4,6 +4,7 @@
 mod bounded;
 mod chunk;
 mod client;
+mod corrupt;
 mod gauge;
 mod instance;
 mod lane;
@@ -21,12 +22,14 @@ use super::offsets::KafkaOffsets;
 use super::record::KafkaRecord;
 use super::settings::{KafkaParameters, Role};
 use super::topics::KafkaTopics;
-use crate::error::Result;
+use crate::error::{ConnectorError, Result};
 use crate::limits::PARALLELISM;
 use crate::source::{Figures, Polling, Source, SourceFactory, SourceTraits};
+use client::Client;
 use gauge::Gauges;
 use lotic_operators::{Instance, Rows};
 use rdkafka::ClientConfig;
+use rdkafka::consumer::BaseConsumer;
 use std::time::Duration;
 
 /// What to do with records that fail the check of their CRC.
@@ -66,6 +69,19 @@ impl Settings {
         let given = self.parameters.get("group.id").map(str::to_owned);
         let connector = self.connector();
         self.parameters.client(&connector, Role::Source, &[("group.id", &given.unwrap_or(group))])
+    }
+
+    /// A client, which may be connected to nobody yet.
+    fn connect(&self) -> Result<BaseConsumer<Client>> {
+        self.connect_with(&self.client()?)
+    }
+
+    fn connect_with(&self, client: &ClientConfig) -> Result<BaseConsumer<Client>> {
+        let committed_only = client.get("isolation.level") != Some("read_uncommitted");
+        let context = Client::new(&self.name, self.parameters.bootstrap_servers(), committed_only);
+        client.create_with_context(context).map_err(|error| {
+            ConnectorError::user(format!("{}: the Kafka client cannot be made: {error}", self.connector()))
+        })
     }
 }
 

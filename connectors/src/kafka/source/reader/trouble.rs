@@ -2,8 +2,9 @@
 
 use super::super::super::errors;
 use super::super::super::topics::Lookup;
+use super::super::corrupt::{Probe, base_of, is_corrupt};
 use super::super::{CorruptRecord, loss};
-use super::{News, Reader};
+use super::{News, Part, Reader};
 use crate::error::{ConnectorError, Result};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -41,7 +42,7 @@ impl Reader {
                 self.recheck = Some(Instant::now());
                 Ok(())
             }
-            Code::BadMessage | Code::InvalidMessage => self.corrupt(&reason),
+            code if is_corrupt(code) => self.corrupt_batch(&reason),
             Code::GroupAuthorizationFailed | Code::InvalidGroupId | Code::UnknownGroup => {
                 tracing::warn!(
                     source,
@@ -67,6 +68,39 @@ impl Reader {
                 Err(errors::failed_with(what, code))
             }
         }
+    }
+
+    /// The client cannot read a batch, and has lost its place in that partition.
+    fn corrupt_batch(&mut self, reason: &str) -> Result<()> {
+        if self.settings.corrupt == CorruptRecord::Fail {
+            return self.corrupt(reason);
+        }
+        self.hand_over();
+        let base = base_of(reason).unwrap_or(i64::MIN);
+        let mut suspects: Vec<usize> =
+            (0..self.parts.len()).filter(|at| self.parts[*at].next >= base).collect();
+        suspects.sort_by_key(|at| self.parts[*at].next);
+        let prober = self.settings.connect()?;
+        for lane in suspects {
+            let Part { partition, next, .. } = &self.parts[lane];
+            let probe = Probe { consumer: &prober, partition, wait_max: self.settings.wait_max };
+            match probe.behind(*next) {
+                Ok(None) => {}
+                Ok(Some(behind)) => {
+                    self.corrupt(&format!("{partition}, offsets {next} to {}: {reason}", behind - 1))?;
+                    self.parts[lane].next = behind;
+                    self.tell(News::Moved { lane, offset: behind });
+                    return self.assign_again(&[lane]);
+                }
+                Err(error) => {
+                    let source = &self.settings.name;
+                    tracing::warn!(source, %partition, %error, "cannot see where a corrupt batch ends");
+                }
+            }
+        }
+        // The client complains again where it still has to.
+        let all: Vec<usize> = (0..self.parts.len()).collect();
+        self.assign_again(&all)
     }
 
     pub(super) fn corrupt(&self, what: &str) -> Result<()> {
