@@ -207,14 +207,16 @@ fn a_sink_loses_nothing_over_a_broker_that_goes_down_and_comes_back() {
     cluster.0.broker_down(1).unwrap();
     write(&mut *sink, numbered(100..200)).unwrap();
     let prepare = sink.pre_commit(lotic_operators::Epoch(2)).unwrap().expect("messages are on their way");
-    let waiting = std::thread::spawn(prepare);
-    // One partition is taken over by another broker; of the other two the leader comes back.
-    cluster.lead(0, 2);
-    cluster.0.broker_down(3).unwrap();
-    write(&mut *sink, numbered(200..300)).unwrap();
-    cluster.0.broker_up(3).unwrap();
-    cluster.0.broker_up(1).unwrap();
-    waiting.join().unwrap().unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(prepare);
+        // One partition is taken over by another broker; of the other two the leader comes back.
+        cluster.lead(0, 2);
+        cluster.0.broker_down(3).unwrap();
+        write(&mut *sink, numbered(200..300)).unwrap();
+        cluster.0.broker_up(3).unwrap();
+        cluster.0.broker_up(1).unwrap();
+        waiting.join().unwrap().unwrap();
+    });
     handle(&mut *sink, 3).unwrap();
     // These brokers do not know again what an idempotent producer sends twice.
     let seen: BTreeSet<u64> = cluster.values().iter().map(|value| value.parse().unwrap()).collect();

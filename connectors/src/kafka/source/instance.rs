@@ -191,6 +191,12 @@ impl KafkaInstance {
 }
 
 impl Source<Rows<KafkaRecord>> for KafkaInstance {
+    fn identify(&mut self, reader: &str) {
+        if self.settings.parameters.get("group.id").is_none() {
+            self.client.set("group.id", format!("{}-{reader}", self.settings.group_id_prefix));
+        }
+    }
+
     fn start(&mut self, from: &Offsets) -> Result<()> {
         let connector = self.settings.connector();
         let brokers = self.settings.parameters.bootstrap_servers().to_owned();

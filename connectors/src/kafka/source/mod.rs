@@ -143,7 +143,7 @@ impl KafkaSource {
         KafkaSource { settings }
     }
 
-    /// What to call the source in errors, metrics and `explain`, and in its group for monitoring.
+    /// What to call the source in errors, metrics and `explain`.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.settings.name = name.into();
@@ -173,7 +173,8 @@ impl KafkaSource {
         self
     }
 
-    /// What the consumer group for monitoring begins with; `lotic`. The parameter `group.id` names all of it.
+    /// What the consumer group for monitoring begins with; `lotic`. The names of the query and of the source in it
+    /// follow. The parameter `group.id` names all of it.
     #[must_use]
     pub fn group_id_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.settings.group_id_prefix = prefix.into();
