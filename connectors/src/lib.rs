@@ -89,7 +89,7 @@ pub use ingress::{Ingress, IngressSource};
 pub use memory::{MemorySink, MemorySource, MemoryStream};
 pub use offsets::Offsets;
 pub use rate::{RateRow, RateSource};
-pub use sink::{Committer, Delivery, ModeWatch, Prepare, Sink, SinkFactory, SinkTraits};
+pub use sink::{Committer, Delivery, ModeWatch, Prepare, PreparedEpoch, Sink, SinkFactory, SinkTraits};
 pub use socket::{SocketSource, TimedLine};
 pub use source::{
     Figures, Latest, PollRequest, Polled, Polling, Source, SourceFactory, SourcePartition, SourceTraits,

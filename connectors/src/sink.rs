@@ -88,10 +88,20 @@ pub trait Sink<B: Batch>: Send {
     }
 }
 
+/// What the instances of a sink prepared in one epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreparedEpoch<'a> {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The handles of all instances.
+    pub handles: Vec<&'a [u8]>,
+}
+
 /// Makes prepared output visible. One for each sink of a query, not for each instance; it works with handles
 /// alone, so that a restart with another parallelism can commit what its predecessors prepared.
 ///
-/// Runs on the checkpoint writer's thread and may block.
+/// Runs on the thread of the query's commits, beside the checkpoint writer, and may block: epochs that become
+/// durable meanwhile wait and are then committed [together](Committer::commit_all).
 pub trait Committer: Send {
     /// The newest epoch whose output the outside may already show, as far as can be told from there;
     /// [`Epoch::NONE`] if none. Recovery refuses to fall back behind it.
@@ -106,6 +116,16 @@ pub trait Committer: Send {
     /// # Errors
     /// If it cannot be done; it is tried again.
     fn commit(&mut self, epoch: Epoch, handles: &[&[u8]]) -> Result<()>;
+
+    /// Commits several durable epochs, oldest first: one after the other, unless the sink can make them visible
+    /// at once for less. Never a later one without those before it. Idempotent as [`commit`](Committer::commit):
+    /// some or all may be committed already, and may have been together with others.
+    ///
+    /// # Errors
+    /// As for [`commit`](Committer::commit); all of them are tried again.
+    fn commit_all(&mut self, epochs: &[PreparedEpoch<'_>]) -> Result<()> {
+        epochs.iter().try_for_each(|prepared| self.commit(prepared.epoch, &prepared.handles))
+    }
 
     /// Drops all that was prepared and not committed. Called once during recovery, after the pending
     /// handles were committed, and before any sink is started.

@@ -90,13 +90,17 @@ pub struct SourcePartition {
 /// One instance of a source: reads the partitions that fall to it.
 ///
 /// # Calls
-/// [`restore`](Source::restore) at most once and first, [`start`](Source::start) once; the rest in any order,
+/// [`identify`](Source::identify) and [`restore`](Source::restore) at most once and first, [`start`](Source::start) once; the rest in any order,
 /// from one thread at a time.
 ///
 /// # Delivery
 /// What was polled before [`offsets`](Source::offsets) was asked is in the epoch; after a restart the source
 /// continues at the offsets of the last durable epoch.
 pub trait Source<B: Batch>: Send {
+    /// Says what to call the reader outside, as in the name of a consumer group: made of the names of the query and
+    /// of this source in it. Called before anything else, if at all.
+    fn identify(&mut self, _reader: &str) {}
+
     /// Begins to read. `from` holds the offsets of *all* instances at the last checkpoint and is empty on a
     /// fresh start; partitions it does not name start at their beginning.
     ///

@@ -8,7 +8,7 @@ use kafka_sink_support::*;
 use lotic_connectors::kafka::{Header, KafkaMessage, KafkaSink};
 use lotic_connectors::testing::kafka::TestBroker;
 use lotic_connectors::testing::{SinkWorld, check_sink};
-use lotic_connectors::{Delivery, SinkFactory};
+use lotic_connectors::{Delivery, ErrorKind, SinkFactory};
 use lotic_operators::{Epoch, Rows, Timestamp};
 
 fn broker() -> Option<&'static str> {
@@ -212,4 +212,38 @@ fn a_handle_of_something_else_is_refused() {
     }
     assert_eq!(committer.last_committed().unwrap(), Epoch::NONE);
     assert!(world.values().is_empty());
+}
+
+#[test]
+fn messages_that_a_topic_is_too_narrow_for_are_found_before_the_epoch_counts() {
+    let Some(broker) = TestBroker::shared() else { return };
+    let mut world = World::new(broker.bootstrap(), 1);
+    world.topic = unique("narrow");
+    create_topic(broker.bootstrap(), &world.topic, 1, &[("max.message.bytes", "1000")]);
+    let error = start(&world.exactly_once()).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::User);
+    let error = error.to_string();
+    assert!(
+        error.contains(&world.topic) && error.contains("set `kafka.batch.size` to 1000 or less"),
+        "{error}"
+    );
+    let parameters = world.parameters().with("batch.size", "1000");
+    let sink = KafkaSink::new(parameters).exactly_once().to_topic(&world.topic);
+    let sink = sink.epochs_topic(&world.epochs).transactional_id_prefix(&world.ids);
+    // What the brokers take, to the byte: 61 before the messages of a batch, 9 before and behind this value.
+    let largest = 1000 - 61 - 9;
+    let mut instance = start(&sink).unwrap();
+    write(&mut *instance, vec![KafkaMessage::new(vec![b'x'; largest + 1])]).unwrap();
+    let error = handle(&mut *instance, 1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::User);
+    let error = error.to_string();
+    assert!(
+        error.contains(&world.topic) && error.contains("takes 1001 bytes, more than the 1000"),
+        "{error}"
+    );
+    let mut instance = start(&sink).unwrap();
+    write(&mut *instance, vec![KafkaMessage::new(vec![b'x'; largest]); 50]).unwrap();
+    let outbox = handle(&mut *instance, 1).unwrap().unwrap();
+    committer(&sink, WRITER).commit(Epoch(1), &[&outbox]).unwrap();
+    assert_eq!(world.values().len(), 50);
 }

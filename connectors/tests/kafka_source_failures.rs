@@ -4,8 +4,8 @@
 
 mod kafka_support;
 
-use kafka_support::{Driver, numbers, produce, source, values};
-use lotic_connectors::kafka::{KafkaParameters, KafkaSource, KafkaTopics};
+use kafka_support::{Driver, numbers, of_partition, produce, source, values};
+use lotic_connectors::kafka::{CorruptRecord, KafkaParameters, KafkaSource, KafkaTopics};
 use lotic_connectors::testing::kafka::TestBroker;
 use lotic_connectors::{ErrorKind, Offsets, SourceFactory};
 use lotic_operators::Instance;
@@ -92,4 +92,29 @@ fn a_broker_that_is_lost_and_comes_back_loses_nothing() {
     let expected: Vec<String> = numbers(20..30).collect();
     assert_eq!(values(&driver.read(10)), expected);
     assert_eq!(driver.source.offsets().0.into_values().collect::<Vec<_>>(), [20, 10]);
+}
+
+#[test]
+fn a_batch_whose_checksum_is_wrong_ends_the_query_or_is_skipped_and_counted() {
+    let Some(broker) = TestBroker::shared() else { return };
+    let topic = broker.topic("damaged", 2);
+    produce(broker, &topic, 1, numbers(0..3));
+    for batch in [0..5, 5..40, 40..50] {
+        produce(broker, &topic, 0, batch.map(|number| format!("record {number}.")));
+    }
+    if !broker.damage(&topic, 0, "record 17.") {
+        eprintln!("SKIPPED: the files of the broker in LOTIC_TEST_KAFKA cannot be damaged");
+        return;
+    }
+    let source = source(broker, KafkaTopics::subscribe([&*topic])).named("orders");
+    let error = Driver::start(&source, &Offsets::default()).error();
+    assert!(error.contains("source `orders`: corrupt record") && error.contains(&topic), "{error}");
+    assert!(error.contains("offset 5 ") && error.contains("CRC32C"), "{error}");
+    let source = source.corrupt_records(CorruptRecord::Skip);
+    let mut driver = Driver::start(&source, &Offsets::default());
+    let read = driver.read(18);
+    let expected: Vec<String> = (0..5).chain(40..50).map(|number| format!("record {number}.")).collect();
+    assert_eq!(of_partition(&read, 0), expected);
+    assert_eq!(source.skipped_batches(), 1);
+    assert_eq!(driver.source.offsets().0.into_values().collect::<Vec<_>>(), [50, 3]);
 }

@@ -113,6 +113,58 @@ fn the_same_programs_run_as_sql() {
 }
 
 #[test]
+fn what_is_no_json_goes_to_a_topic_of_dead_letters_as_it_was() {
+    use lotic::connectors::kafka::rdkafka::ClientConfig;
+    use lotic::connectors::kafka::rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    let Some(broker) = TestBroker::shared() else { return };
+    let (topic, dead, folder) = (broker.topic("notes", 1), broker.topic("notes-dead", 1), folder_of_names());
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", broker.bootstrap()).create().unwrap();
+    let values: [&[u8]; 5] =
+        [br#"{"nome":"Ana","idade":31}"#, b"{", br#"{"nome":"Rui"}"#, b"\xff\xfe", b"not JSON"];
+    for value in values {
+        producer.send(BaseRecord::to(&topic).key("k").payload(value)).map_err(|(error, _)| error).unwrap();
+        producer.flush(std::time::Duration::from_secs(20)).unwrap();
+    }
+    let text =
+        include_str!("../examples/sql/kafka_dead_letters.sql").replace("localhost:9092", broker.bootstrap());
+    let text = text.replace("'subscribe' 'nomes'", &format!("'subscribe' '{topic}'"));
+    let text = text.replace("'topic' 'nomes-dead'", &format!("'topic' '{dead}'"));
+    let out = folder.path().join("pessoas");
+    let text = text.replace("LOCATION 'pessoas'", &format!("LOCATION '{}'", out.display()));
+    let (program, state) = (folder.path().join("dead.sql"), folder.path().join("state"));
+    std::fs::write(&program, text).unwrap();
+    let arguments = [
+        "run",
+        program.to_str().unwrap(),
+        "--checkpoint",
+        state.to_str().unwrap(),
+        "--trigger",
+        "available-now",
+    ];
+    let run = lotic(&arguments);
+    assert_eq!(run.status, 0, "{}", run.err);
+    let shown = format!(
+        "CREATE EXTERNAL TABLE people (nome STRING, idade INT) STORED AS csv LOCATION '{}';
+         SELECT nome, idade FROM people ORDER BY nome;",
+        out.display()
+    );
+    let shown = lotic(&["sql", &shown, "--format", "csv"]);
+    assert_eq!(shown.out, "nome,idade\nAna,31\nRui,\n", "{}", shown.err);
+    let letters = format!(
+        "CREATE EXTERNAL TABLE dead STORED AS kafka OPTIONS ('kafka.bootstrap.servers' '{}', 'subscribe' '{dead}', \
+         'includeHeaders' 'true');
+         SELECT encode(value, 'hex') AS value, CAST(key AS STRING) AS key, headers[3]['key'] AS name, \
+         CAST(headers[3]['value'] AS STRING) AS at FROM dead ORDER BY \"offset\";",
+        broker.bootstrap()
+    );
+    let letters = lotic(&["sql", &letters, "--format", "csv"]);
+    let expected = "value,key,name,at\n7b,k,__connect.errors.offset,1\nfffe,k,__connect.errors.offset,3\n\
+                    6e6f74204a534f4e,k,__connect.errors.offset,4\n";
+    assert_eq!(letters.out, expected, "{}", letters.err);
+}
+
+#[test]
 fn what_is_wrong_is_said_with_topic_broker_and_what_to_do() {
     let Some(broker) = TestBroker::shared() else { return };
     let missing = example("notes_kafka", &["show", broker.bootstrap(), "no-such-topic"]).rest();

@@ -92,6 +92,7 @@ fn no_schedule_and_no_failure_loses_repeats_or_stops_anything() {
             ("crashes", tally.crashes),
             ("failed starts", tally.failed_starts),
             ("failures", tally.failures),
+            ("epochs committed together", tally.together),
             ("overlapping epochs", tally.overlapping),
             ("batches", tally.batches),
             ("replays", tally.replays),

@@ -160,7 +160,8 @@ fn advice(code: Code) -> &'static str {
         Code::MessageTimedOut => "the brokers did not acknowledge it in time: check that they run",
         Code::MessageSizeTooLarge => {
             "raise `message.max.bytes` of the broker or `max.message.bytes` of the topic, and \
-             `kafka.message.max.bytes` of the sink, or write smaller records"
+             `kafka.message.max.bytes` of the sink, or write smaller records; if several small ones were too large \
+             together, lower `kafka.batch.size`"
         }
         Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => {
             "fewer replicas are in sync than `min.insync.replicas` of the topic asks for: bring brokers back"

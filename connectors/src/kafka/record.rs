@@ -5,6 +5,7 @@ use bytes::Bytes;
 use lotic_operators::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
 use std::sync::Arc;
 
 /// Who set the timestamp of a record.
@@ -183,6 +184,30 @@ impl KafkaMessage {
         Ok(KafkaMessage::new(value))
     }
 
+    /// What becomes of a record that could not be used: key, value, headers and timestamp as they were, and headers
+    /// that say where it came from and why it is here, named as Kafka Connect names them:
+    /// `__connect.errors.topic`, `.partition`, `.offset` and `.exception.message`, all text.
+    ///
+    /// ```
+    /// # use lotic_connectors::kafka::{KafkaMessage, KafkaRecord};
+    /// # fn example(record: KafkaRecord) -> Option<KafkaMessage> {
+    /// let problem = record.value_json::<u64>().err()?;
+    /// let letter = KafkaMessage::dead_letter(record, problem).to_topic("orders-dead");
+    /// # Some(letter) }
+    /// ```
+    pub fn dead_letter(record: KafkaRecord, reason: impl fmt::Display) -> KafkaMessage {
+        let KafkaRecord { topic, partition, offset, .. } = &record;
+        let said = [
+            ("topic", topic.to_string()),
+            ("partition", partition.to_string()),
+            ("offset", offset.to_string()),
+            ("exception.message", reason.to_string()),
+        ];
+        let message = KafkaMessage { topic: None, ..KafkaMessage::from(record) };
+        let headers = said.into_iter().map(|(what, value)| (format!("__connect.errors.{what}"), value));
+        headers.fold(message, |message, (name, value)| message.with_header(name, value))
+    }
+
     /// Sets the key.
     #[must_use]
     pub fn with_key(mut self, key: impl Into<Bytes>) -> KafkaMessage {
@@ -281,6 +306,26 @@ mod tests {
         assert!(error.contains("topic `orders`, partition 3, offset 17"), "{error}");
         let error = record(Some(b"{")).value_json::<u8>().unwrap_err().to_string();
         assert!(error.contains("offset 17 is not the expected JSON"), "{error}");
+    }
+
+    #[test]
+    fn a_dead_letter_keeps_the_bytes_and_says_where_they_were() {
+        let letter = KafkaMessage::dead_letter(record(Some(b"\xff{")), "no JSON");
+        assert_eq!(
+            (letter.topic, letter.partition, letter.value.as_deref()),
+            (None, None, Some(&b"\xff{"[..]))
+        );
+        let headers = letter.headers.iter().map(|header| (&*header.name, header.value.as_deref()));
+        let expected: [(&str, Option<&[u8]>); 7] = [
+            ("a", Some(b"1")),
+            ("b", None),
+            ("a", Some(b"2")),
+            ("__connect.errors.topic", Some(b"orders")),
+            ("__connect.errors.partition", Some(b"3")),
+            ("__connect.errors.offset", Some(b"17")),
+            ("__connect.errors.exception.message", Some(b"no JSON")),
+        ];
+        assert_eq!(headers.collect::<Vec<_>>(), expected);
     }
 
     #[test]

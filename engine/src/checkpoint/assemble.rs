@@ -11,6 +11,7 @@ use super::record::{Handle, InstanceDelta, Record, TableDelta};
 use crate::query::Mode;
 use lotic_operators::Epoch;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What one actor gives for one epoch.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +27,7 @@ pub struct Part {
 pub struct Assembler {
     parts: Vec<(Epoch, Part)>,
     /// Handles, oldest first, by the checkpoint that made them durable.
-    uncommitted: Vec<(Epoch, Handle)>,
+    uncommitted: Vec<(Epoch, Arc<Handle>)>,
 }
 
 impl Assembler {
@@ -39,7 +40,8 @@ impl Assembler {
     /// [`Assembler::persisted`].
     pub fn record(&self, epoch: Epoch, mode: Mode, written_micros: i64) -> Record {
         let mut deltas: BTreeMap<(String, u32), InstanceDelta> = BTreeMap::new();
-        let mut handles: Vec<Handle> = self.uncommitted.iter().map(|(_, handle)| handle.clone()).collect();
+        let mut handles: Vec<Handle> =
+            self.uncommitted.iter().map(|(_, handle)| Handle::clone(handle)).collect();
         let mut parts: Vec<&(Epoch, Part)> = self.parts.iter().filter(|(of, _)| *of <= epoch).collect();
         parts.sort_by_key(|(of, _)| *of);
         for (_, part) in parts {
@@ -56,19 +58,21 @@ impl Assembler {
         Record { epoch, mode, written_micros, deltas: deltas.into_values().collect(), handles }
     }
 
-    /// The record of this epoch is durable: its handles are now to be committed.
-    pub fn persisted(&mut self, epoch: Epoch) {
+    /// The record of this epoch is durable: returns what is now to be committed besides what already was, oldest
+    /// first.
+    pub fn persisted(&mut self, epoch: Epoch) -> Vec<Arc<Handle>> {
         let (mut durable, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.parts).into_iter().partition(|(of, _)| *of <= epoch);
         self.parts = later;
         durable.sort_by_key(|(of, _)| *of);
-        let handles = durable.into_iter().flat_map(|(_, part)| part.handles);
-        self.uncommitted.extend(handles.map(|handle| (epoch, handle)));
+        let handles: Vec<_> = durable.into_iter().flat_map(|(_, part)| part.handles).map(Arc::new).collect();
+        self.uncommitted.extend(handles.iter().map(|handle| (epoch, Arc::clone(handle))));
+        handles
     }
 
     /// What the checkpoints up to this epoch made durable and is not yet committed, oldest first.
     pub fn uncommitted(&self, epoch: Epoch) -> impl Iterator<Item = &Handle> {
-        self.uncommitted.iter().filter(move |(of, _)| *of <= epoch).map(|(_, handle)| handle)
+        self.uncommitted.iter().filter(move |(of, _)| *of <= epoch).map(|(_, handle)| &**handle)
     }
 
     /// All that the checkpoints up to this epoch made durable is committed.

@@ -170,7 +170,6 @@ impl Coordinator {
                 let open = self.open.get_mut(&epoch).expect("invariant: only open epochs are persisted");
                 assert_eq!(open.phase, Phase::Persisting, "an epoch is persisted once");
                 open.phase = Phase::Committing;
-                actions.push(Action::Commit(epoch));
             }
             Event::Committed(epoch) => self.committed(epoch, &mut actions),
             Event::Exhausted(source) => {

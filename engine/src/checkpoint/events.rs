@@ -57,7 +57,7 @@ pub enum Event {
         /// Why.
         cause: String,
     },
-    /// The checkpoint is durable.
+    /// The checkpoint is durable; its commit has begun.
     Persisted(Epoch),
     /// The checkpoint could not be written.
     PersistFailed {
@@ -108,15 +108,13 @@ pub enum Action {
         /// Whether sources read on behind the marker.
         gates_open: bool,
     },
-    /// Write the checkpoint.
+    /// Write the checkpoint; once it is durable, which decides, commit the sinks.
     Persist {
         /// Of which epoch.
         epoch: Epoch,
         /// The mode it ran in.
         mode: Mode,
     },
-    /// Commit the sinks.
-    Commit(Epoch),
     /// Tell the sources that nobody should wait for this epoch.
     Cancel(Epoch),
     /// The epoch is over: report progress.

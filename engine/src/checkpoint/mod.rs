@@ -3,7 +3,7 @@
 //! Life of an epoch: the [`coordinator`] opens it; sources note their offsets and send a marker; each actor
 //! [aligns](align) the markers of its inputs, passes the marker on and hands its snapshot to the
 //! `writer`, which encodes it off the data path; when all have, the parts are [assembled](assemble) into
-//! one [record] and appended to the [log]: that instant decides. Then the sinks commit.
+//! one [record] and appended to the [log]: that instant decides. Then the sinks commit, on a thread beside.
 //!
 //! Papers: Chandy and Lamport 1985; Carbone et al., "Lightweight Asynchronous Snapshots for Distributed
 //! Dataflows", 2015; Carbone et al., "State Management in Apache Flink", 2017. See
@@ -11,6 +11,7 @@
 
 pub mod align;
 pub mod assemble;
+pub(crate) mod commits;
 pub mod coordinator;
 mod events;
 pub mod inspect;

@@ -1,11 +1,12 @@
 //! The checkpoint writer: a thread beside the data path that encodes snapshots, finishes what sinks
-//! prepare, appends to the log and commits.
+//! prepare, appends to the log and hands what is durable over to the [commits](super::commits).
 //!
 //! It takes its jobs in order, which is what makes an actor's epochs arrive in order. What it does is in
 //! [`Work`], one job at a time; the thread around it is [`Writer`]. The simulator drives [`Work`] itself.
 
 use super::ActorId;
 use super::assemble::{Assembler, Part};
+use super::commits::{CommitThread, Commits, Committers, Durable};
 use super::coordinator::Event;
 use super::log::{Compaction, Log};
 use super::record::{Handle, InstanceDelta, Plan, TableDelta};
@@ -15,13 +16,10 @@ use crate::kill_point;
 use crate::query::Mode;
 use crate::runtime::threads;
 use crossbeam::channel;
-use lotic_connectors::{Committer, Prepare};
+use lotic_connectors::Prepare;
 use lotic_operators::{Epoch, Instance, Snapshot};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::thread::JoinHandle;
-
-/// How often a commit is tried before the query fails with its cause.
-const COMMIT_ATTEMPTS: usize = 3;
 
 /// What the data path and the coordinator ask of the writer.
 pub(crate) enum Job {
@@ -36,8 +34,8 @@ pub(crate) enum Job {
     Plan(Plan),
     /// All parts of the epoch are there: make it durable.
     Persist { epoch: Epoch, mode: Mode },
-    /// The epoch is durable: commit the sinks.
-    Commit(Epoch),
+    /// The epoch is committed: its handles need not be repeated any more.
+    Committed(Epoch),
     /// A compaction has ended, with the size of the base.
     Compacted(Result<u64>),
     /// Nothing follows.
@@ -68,18 +66,21 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. `log` is `None` for a query without checkpoints. `tell` must not block.
+    /// Starts the thread, and that of the commits. `log` is `None` for a query without checkpoints. `tell` must not
+    /// block.
     pub(crate) fn start(
         name: &str,
         log: Option<Log>,
-        committers: BTreeMap<String, Box<dyn Committer>>,
+        committers: Committers,
         clock: Clock,
-        tell: impl Fn(Written) + Send + 'static,
+        tell: impl Fn(Written) + Clone + Send + 'static,
     ) -> Result<Writer> {
         // Unbounded, but never longer than the epochs in flight times the actors.
         let (jobs, queue) = channel::unbounded();
-        let background = Box::new(CompactionThread { jobs: jobs.clone(), running: None });
-        let work = Work::new(log, committers, clock, Box::new(tell), background);
+        let sinks = committers.keys().cloned().collect();
+        let commits = CommitThread::start(name, Commits::new(committers), jobs.clone(), tell.clone())?;
+        let background = Box::new(Beside { jobs: jobs.clone(), compaction: None, commits: Some(commits) });
+        let work = Work::new(log, sinks, clock, Box::new(tell), background);
         let thread = threads::spawn(&format!("lotic-checkpoint-{name}"), move || work.run(queue))?;
         Ok(Writer { jobs, thread: Some(thread) })
     }
@@ -100,32 +101,44 @@ impl Drop for Writer {
     }
 }
 
-/// Where compactions run.
+/// Where compactions and commits run.
 pub(crate) trait Background: Send {
-    /// Begins one; when it has ended, the writer gets [`Job::Compacted`].
+    /// Begins a compaction; when it has ended, the writer gets [`Job::Compacted`].
     fn compact(&mut self, compaction: Compaction) -> Result<()>;
 
-    /// Waits for the one that runs.
+    /// Has an epoch committed; when it is, the coordinator is told, and the writer gets [`Job::Committed`].
+    fn commit(&mut self, durable: Durable);
+
+    /// Waits for what runs, and commits what was handed over.
     fn finish(&mut self);
 }
 
-struct CompactionThread {
+/// Threads of their own.
+struct Beside {
     jobs: channel::Sender<Job>,
-    running: Option<JoinHandle<()>>,
+    compaction: Option<JoinHandle<()>>,
+    commits: Option<CommitThread>,
 }
 
-impl Background for CompactionThread {
+impl Background for Beside {
     fn compact(&mut self, compaction: Compaction) -> Result<()> {
         let jobs = self.jobs.clone();
         let run = move || {
             let _ = jobs.send(Job::Compacted(Error::catch(|| compaction.run())));
         };
-        self.running = Some(threads::spawn("lotic-compaction", run)?);
+        self.compaction = Some(threads::spawn("lotic-compaction", run)?);
         Ok(())
     }
 
+    fn commit(&mut self, durable: Durable) {
+        if let Some(commits) = &self.commits {
+            commits.hand_over(durable);
+        }
+    }
+
     fn finish(&mut self) {
-        if let Some(thread) = self.running.take() {
+        drop(self.commits.take());
+        if let Some(thread) = self.compaction.take() {
             let _ = thread.join();
         }
     }
@@ -134,9 +147,12 @@ impl Background for CompactionThread {
 /// What the writer does.
 pub(crate) struct Work {
     log: Option<Log>,
-    committers: BTreeMap<String, Box<dyn Committer>>,
+    /// Those whose output is committed.
+    sinks: BTreeSet<String>,
     clock: Clock,
     assembler: Assembler,
+    /// The newest epoch that was handed over to the commits and is not committed yet.
+    committing: Option<Epoch>,
     base_bytes: u64,
     compacting: bool,
     background: Box<dyn Background>,
@@ -146,13 +162,23 @@ pub(crate) struct Work {
 impl Work {
     pub(crate) fn new(
         log: Option<Log>,
-        committers: BTreeMap<String, Box<dyn Committer>>,
+        sinks: BTreeSet<String>,
         clock: Clock,
         tell: Box<dyn Fn(Written) + Send>,
         background: Box<dyn Background>,
     ) -> Work {
         let assembler = Assembler::default();
-        Work { log, committers, clock, assembler, base_bytes: 0, compacting: false, background, tell }
+        Work {
+            log,
+            sinks,
+            clock,
+            assembler,
+            committing: None,
+            base_bytes: 0,
+            compacting: false,
+            background,
+            tell,
+        }
     }
 
     fn run(mut self, queue: channel::Receiver<Job>) {
@@ -173,7 +199,7 @@ impl Work {
             }
             Job::Plan(plan) => self.plan(plan),
             Job::Persist { epoch, mode } => self.persist(epoch, mode),
-            Job::Commit(epoch) => self.commit(epoch),
+            Job::Committed(epoch) => self.committed(epoch),
             Job::Compacted(result) => self.compacted(result),
             Job::Close => {}
         }
@@ -211,7 +237,7 @@ impl Work {
                 let prepared = Error::catch(|| Ok(prepare()?));
                 let bytes = prepared.map_err(|error| error.at_operator(&sink))?;
                 // What a sink without a committer prepares is done with that.
-                if self.committers.contains_key(&sink) {
+                if self.sinks.contains(&sink) {
                     part.handles.push(Handle { sink, epoch, bytes });
                 }
             }
@@ -252,9 +278,10 @@ impl Work {
         match written {
             Ok(bytes) => {
                 kill_point::reach("before-commit");
-                self.assembler.persisted(epoch);
                 (self.tell)(Written::Bytes { epoch, bytes });
+                // Before the thread of the commits can say that it is committed.
                 self.event(Event::Persisted(epoch));
+                self.commit(epoch);
                 self.compact();
             }
             Err(error) => {
@@ -267,17 +294,22 @@ impl Work {
         }
     }
 
+    /// Nothing more is to be decided about an epoch that is durable.
     fn commit(&mut self, epoch: Epoch) {
-        for together in by_epoch(self.assembler.uncommitted(epoch)) {
-            if let Err(error) = commit(&mut self.committers, &together) {
-                (self.tell)(Written::Failed { epoch, error });
-                return;
-            }
-            kill_point::reach("mid-commit");
+        let handles = self.assembler.persisted(epoch);
+        if handles.is_empty() && self.committing.is_none() {
+            kill_point::reach("after-commit");
+            self.event(Event::Committed(epoch));
+        } else {
+            // Also without handles: epochs are over in order.
+            self.committing = Some(epoch);
+            self.background.commit(Durable { epoch, handles });
         }
-        kill_point::reach("after-commit");
+    }
+
+    fn committed(&mut self, epoch: Epoch) {
         self.assembler.committed(epoch);
-        self.event(Event::Committed(epoch));
+        self.committing.take_if(|newest| *newest <= epoch);
     }
 
     fn compact(&mut self) {
@@ -322,49 +354,4 @@ fn encode(operator: OperatorSnapshot) -> Result<InstanceDelta> {
         parallelism: operator.instance.parallelism as u32,
         tables,
     })
-}
-
-/// What the instances of one sink prepared in one epoch.
-pub(crate) struct Together<'a> {
-    sink: &'a str,
-    epoch: Epoch,
-    handles: Vec<&'a [u8]>,
-}
-
-/// Handles that are to be committed together, oldest epoch first.
-pub(crate) fn by_epoch<'a>(handles: impl IntoIterator<Item = &'a Handle>) -> Vec<Together<'a>> {
-    let mut groups: BTreeMap<(Epoch, &str), Vec<&[u8]>> = BTreeMap::new();
-    for handle in handles {
-        groups.entry((handle.epoch, &handle.sink)).or_default().push(&handle.bytes);
-    }
-    let together = |((epoch, sink), handles)| Together { sink, epoch, handles };
-    groups.into_iter().map(together).collect()
-}
-
-/// Commits the handles of one epoch of a sink, trying a few times.
-pub(crate) fn commit(
-    committers: &mut BTreeMap<String, Box<dyn Committer>>,
-    together: &Together<'_>,
-) -> Result<()> {
-    let Together { sink, epoch, handles } = together;
-    let Some(committer) = committers.get_mut(*sink) else {
-        return Err(Error::internal(format!("sink `{sink}` prepared output and has no committer")));
-    };
-    let mut attempt = 1;
-    loop {
-        let said = |error: Error| error.at_operator(sink).at_epoch(*epoch);
-        match Error::catch(|| Ok(committer.commit(*epoch, handles))).map_err(said)? {
-            Ok(()) => return Ok(()),
-            Err(error) if attempt >= COMMIT_ATTEMPTS => {
-                return Err(said(Error::from(error)));
-            }
-            Err(error) => {
-                tracing::warn!("commit of epoch {epoch} in sink `{sink}`: {error}; trying again");
-                if let Some(delay) = error.retry_after() {
-                    std::thread::sleep(delay);
-                }
-                attempt += 1;
-            }
-        }
-    }
 }

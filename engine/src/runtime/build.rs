@@ -47,6 +47,8 @@ pub(crate) struct Launch {
 
 /// What the parts of a run have in common.
 pub(crate) struct RunSettings {
+    /// What the query is called.
+    pub(crate) name: String,
     pub(crate) wait: WaitStrategy,
     pub(crate) consistency: Consistency,
     pub(crate) batch_rows_max: Option<u64>,
@@ -279,6 +281,7 @@ impl<B: Batch> NodeBuilder for SourceNode<B> {
         let node = context.plan.node(node).clone();
         let named = |error| Error::from(error).at_operator(&format!("{}[{}]", node.uid, instance.index));
         let mut source = self.factory.create(instance).map_err(named)?;
+        source.identify(&format!("{}-{}", context.settings.name, node.uid));
         let traits = self.factory.traits();
         if traits.polling == Polling::Blocking {
             source = Box::new(Blocking::new(traits.name, source));

@@ -194,10 +194,6 @@ impl QueryActor {
                 active.figures.entry(epoch).or_default().persist_ns = now_ns;
                 active.job(Job::Persist { epoch, mode });
             }
-            Action::Commit(epoch) => {
-                active.figures.entry(epoch).or_default().durable_ns = now_ns;
-                active.job(Job::Commit(epoch));
-            }
             Action::Cancel(epoch) => {
                 tracing::warn!("query `{}`: epoch {epoch} was given up", self.shared.name);
                 active.tell_sources(|_| Command::Cancel(epoch));
@@ -323,7 +319,12 @@ impl QueryActor {
 
     fn written(&mut self, written: Written, context: &mut Ctx) {
         match written {
-            Written::Event(event) => self.step(event, context),
+            Written::Event(event) => {
+                if let (Event::Persisted(epoch), Some(active)) = (&event, &mut self.active) {
+                    active.figures.entry(*epoch).or_default().durable_ns = self.clock.now().ns;
+                }
+                self.step(event, context);
+            }
             Written::Bytes { epoch, bytes } => {
                 if let Some(active) = &mut self.active {
                     active.figures.entry(epoch).or_default().bytes = bytes;

@@ -3,13 +3,14 @@
 use super::build::{BuildContext, Launch, RunSettings};
 use super::control::{Tell, What};
 use super::threads::Threads;
+use crate::checkpoint::commits::{Committers, commit_all};
 use crate::checkpoint::coordinator::Coordinator;
 use crate::checkpoint::local::LocalStorage;
 use crate::checkpoint::log::{Log, Recovered, recover};
 use crate::checkpoint::record::{Image, Plan, QueryIdentity};
 use crate::checkpoint::recover::{check_committed, check_identity};
 use crate::checkpoint::storage::{CheckpointStorage, MemoryStorage};
-use crate::checkpoint::writer::{Writer, by_epoch, commit};
+use crate::checkpoint::writer::Writer;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::kill_point;
@@ -17,7 +18,6 @@ use crate::limits::EPOCH_TIMEOUT;
 use crate::plan::graph::{Node, NodeId};
 use crate::plan::physical::PhysicalPlan;
 use crate::query::Trigger;
-use lotic_connectors::Committer;
 use lotic_operators::{Epoch, Instance};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -60,8 +60,6 @@ pub(crate) struct PreparedRun {
     pub(crate) id: String,
     pub(crate) recovered: Option<Epoch>,
 }
-
-type Committers = BTreeMap<String, Box<dyn Committer>>;
 
 impl RunSpec {
     fn storage(&mut self) -> Result<Option<Box<dyn CheckpointStorage>>> {
@@ -183,10 +181,8 @@ impl RunSpec {
 /// Commits what the checkpoint says is to be committed, and drops what else was prepared.
 fn settle(recovered: Option<&Recovered>, committers: &mut Committers) -> Result<()> {
     kill_point::reach("recovery-before-commits");
-    for together in recovered.iter().flat_map(|recovered| by_epoch(&recovered.image.handles)) {
-        commit(committers, &together)?;
-        kill_point::reach("recovery-mid-commits");
-    }
+    let handles = recovered.iter().flat_map(|recovered| &recovered.image.handles);
+    commit_all(committers, handles, "recovery-mid-commits")?;
     kill_point::reach("recovery-before-abort");
     for (sink, committer) in committers.iter_mut() {
         committer.abort_prepared().map_err(|error| Error::from(error).at_operator(sink))?;

@@ -125,6 +125,33 @@ impl<T: Send + 'static> Stream<T> {
         (Stream::new(piped.other()), Stream::new(piped))
     }
 
+    /// Turns each row into another where that is possible; the second stream has the rows where it is not, with the
+    /// reason: for dead letters. Each stream keeps the order of its rows. Both have to be used.
+    ///
+    /// ```
+    /// use lotic::{Session, Trigger};
+    /// let session = Session::builder().app_name("numbers").get_or_create()?;
+    /// let lines = session.rows(vec!["7", "x", "8"]);
+    /// let (numbers, wrong) = lines.try_map(|line| line.parse::<u64>());
+    /// let (_numbers, numbers) = numbers.egress("numbers");
+    /// let (query, wrong) = wrong.map(|(line, reason)| format!("{line}: {reason}")).egress("wrong");
+    /// query.start(Trigger::continuous("10 ms"))?.await_termination()?;
+    /// assert_eq!((numbers.recv(), numbers.recv(), numbers.recv()), (Some(7), Some(8), None));
+    /// assert_eq!(wrong.recv().as_deref(), Some("x: invalid digit found in string"));
+    /// # Ok::<(), lotic::Error>(())
+    /// ```
+    pub fn try_map<U, E, F>(self, f: F) -> (Stream<U>, Stream<(T, E)>)
+    where
+        U: Send + 'static,
+        E: Send + 'static,
+        F: FnMut(&T) -> Result<U, E> + Clone + Send + 'static,
+    {
+        let mut f = f;
+        let tried = self.map(move |row| f(&row).map_err(|reason| (row, reason)));
+        let (done, failed) = tried.split(Result::is_ok);
+        (done.flat_map(Result::ok), failed.flat_map(Result::err))
+    }
+
     /// The same rows twice.
     pub fn fork(self) -> (Stream<T>, Stream<T>)
     where

@@ -187,10 +187,11 @@ impl Query {
         let threads = Arc::clone(&self.session.inner.threads);
         let mut spec = RunSpec {
             id: new_id(&name, number),
-            name,
+            name: name.clone(),
             plan,
             nodes,
             settings: RunSettings {
+                name,
                 wait: settings.wait,
                 consistency: self.consistency,
                 batch_rows_max: self.batch_rows_max,

@@ -31,8 +31,8 @@ fn epochs_in_flight_are_bounded_and_become_durable_in_order() {
     assert_eq!(query.acknowledge(1), [Persist(1)]);
     assert_eq!(query.acknowledge(2), [Persist(2)]);
     assert_eq!(query.coordinator.current(), Epoch(1));
-    assert_eq!(query.step(Event::Persisted(Epoch(1))), [Commit(1)]);
-    assert_eq!(query.step(Event::Persisted(Epoch(2))), [Commit(2)]);
+    assert_eq!(query.step(Event::Persisted(Epoch(1))), []);
+    assert_eq!(query.step(Event::Persisted(Epoch(2))), []);
     assert_eq!(query.coordinator.current(), Epoch(3));
     assert_eq!(query.step(Event::Committed(Epoch(1))), [Completed(1)]);
     assert_eq!(query.tick(ms(10), true), [Marks(5, true)]);
@@ -78,7 +78,7 @@ fn an_epoch_that_all_have_acknowledged_cannot_be_declined() {
     query.tick(ms(10), true);
     assert_eq!(query.acknowledge(1), [Persist(1)]);
     assert_eq!(query.step(Event::Declined { epoch: Epoch(1), cause: "late".to_owned() }), []);
-    assert_eq!(query.step(Event::Persisted(Epoch(1))), [Commit(1)]);
+    assert_eq!(query.step(Event::Persisted(Epoch(1))), []);
 }
 
 #[test]

@@ -30,7 +30,6 @@ pub(crate) enum Does {
     /// The last epoch.
     Last(u64, After),
     Persist(u64),
-    Commit(u64),
     Cancel(u64),
     Completed(u64),
     Finished,
@@ -77,7 +76,6 @@ pub(crate) fn does(action: Action) -> Does {
             Last(marker.epoch.0, marker.after)
         }
         Action::Persist { epoch, .. } => Persist(epoch.0),
-        Action::Commit(epoch) => Commit(epoch.0),
         Action::Cancel(epoch) => Cancel(epoch.0),
         Action::Completed(epoch) => Completed(epoch.0),
         Action::Finished => Finished,
@@ -118,7 +116,7 @@ impl Query {
     /// An open epoch comes to its end; what is to be done then.
     pub(crate) fn complete(&mut self, epoch: u64) -> Vec<Does> {
         assert_eq!(self.acknowledge(epoch), [Persist(epoch)]);
-        assert_eq!(self.step(Event::Persisted(Epoch(epoch))), [Commit(epoch)]);
+        assert_eq!(self.step(Event::Persisted(Epoch(epoch))), []);
         let mut done = self.step(Event::Committed(Epoch(epoch)));
         assert_eq!(done.remove(0), Completed(epoch));
         done

@@ -1,8 +1,12 @@
-//! The topics that are known to be there.
+//! The topics that are known to be there, and how large a message each takes.
 
 use super::super::errors;
+use super::outbox::Topic;
 use super::settings::SinkSettings;
 use crate::error::{ConnectorError, Result};
+use crate::waiters::block_on;
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{IsError, KafkaError, RDKafkaErrorCode as Code};
 use std::collections::HashMap;
@@ -23,11 +27,42 @@ pub(super) struct Catalog {
 struct Known {
     client: Option<BaseConsumer>,
     partitions: HashMap<String, i32>,
+    /// The most bytes of a batch; `None` where the brokers do not say.
+    limits: HashMap<String, Option<usize>>,
 }
 
 impl Catalog {
     pub(super) fn new(settings: Arc<SinkSettings>) -> Self {
         Catalog { settings, known: Mutex::default() }
+    }
+
+    /// Makes sure that the messages of an epoch can be delivered to a topic: that it is there, has the partitions,
+    /// and takes messages as large as these. What the brokers do not let anybody see is not held against it.
+    pub(super) fn admit(&self, topic: &Topic) -> Result<()> {
+        self.require(&topic.name, topic.partition_max)?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let limit = match known.limits.get(&topic.name) {
+            Some(limit) => *limit,
+            None => {
+                let limit = self.limit(&topic.name)?;
+                *known.limits.entry(topic.name.clone()).insert_entry(limit).get()
+            }
+        };
+        let Some(limit) = limit else { return Ok(()) };
+        let SinkSettings { connector, batch_bytes_max, .. } = &*self.settings;
+        let name = &topic.name;
+        if topic.bytes_max > limit {
+            return Err(ConnectorError::user(format!(
+                "{connector}: a message to topic `{name}` takes {} bytes, more than the {limit} that its                  `max.message.bytes` allows; raise that, or write smaller rows",
+                topic.bytes_max
+            )));
+        }
+        if *batch_bytes_max > limit {
+            return Err(ConnectorError::user(format!(
+                "{connector}: topic `{name}` takes batches of at most {limit} bytes (its `max.message.bytes`), and this                  sink sends up to {batch_bytes_max} at once; set `kafka.batch.size` to {limit} or less, or raise                  `max.message.bytes`"
+            )));
+        }
+        Ok(())
     }
 
     /// Makes sure that a topic is there, and has this partition.
@@ -90,6 +125,39 @@ impl Catalog {
         }
     }
 
+    /// The most bytes of a batch that a topic takes.
+    fn limit(&self, topic: &str) -> Result<Option<usize>> {
+        let SinkSettings { connector, connection_wait_max, .. } = &*self.settings;
+        let deadline = Instant::now() + *connection_wait_max;
+        let failed = |code| {
+            let what = format!(
+                "{connector} cannot see the configuration of topic `{topic}` of the brokers at {}",
+                self.settings.bootstrap_servers()
+            );
+            errors::failed_with(what, code)
+        };
+        let admin: AdminClient<DefaultClientContext> = self
+            .settings
+            .admin()?
+            .create()
+            .map_err(|error| errors::failed(format!("{connector}: no client"), &error))?;
+        loop {
+            let code = match described(&admin, topic, deadline) {
+                Ok(limit) => return Ok(limit),
+                Err(code) => code,
+            };
+            let unknown = matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic);
+            if !unknown && !errors::is_passing(code) {
+                tracing::warn!(topic, %code, "cannot see how large a message the topic takes");
+                return Ok(None);
+            }
+            if Instant::now() + UNKNOWN_PAUSE >= deadline {
+                return Err(failed(code));
+            }
+            std::thread::sleep(UNKNOWN_PAUSE);
+        }
+    }
+
     fn fetch(&self, client: &BaseConsumer, topic: &str, wait: Duration) -> Result<i32, Code> {
         let code = |error: KafkaError| errors::code_of(&error).unwrap_or(Code::Unknown);
         let metadata = client.fetch_metadata(Some(topic), wait).map_err(code)?;
@@ -102,4 +170,22 @@ impl Catalog {
             _ => Ok(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX)),
         }
     }
+}
+
+/// What the brokers say of `max.message.bytes`; `None` if nothing.
+fn described(
+    admin: &AdminClient<DefaultClientContext>,
+    topic: &str,
+    deadline: Instant,
+) -> Result<Option<usize>, Code> {
+    let left = deadline.saturating_duration_since(Instant::now()).max(UNKNOWN_PAUSE);
+    let options = AdminOptions::new().request_timeout(Some(left)).operation_timeout(Some(left));
+    let resource = [ResourceSpecifier::Topic(topic)];
+    let described = block_on(admin.describe_configs(&resource, &options), Some(deadline));
+    let results = described
+        .unwrap_or(Err(KafkaError::AdminOp(Code::OperationTimedOut)))
+        .map_err(|error| errors::code_of(&error).unwrap_or(Code::Unknown))?;
+    let Some(described) = results.into_iter().next() else { return Ok(None) };
+    let entry = described?.get("max.message.bytes").and_then(|entry| entry.value.clone());
+    Ok(entry.and_then(|value| value.parse().ok()))
 }

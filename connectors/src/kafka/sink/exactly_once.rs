@@ -2,7 +2,7 @@
 //! in [`super::transactional`].
 
 use super::catalog::Catalog;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Topic};
 use super::settings::SinkSettings;
 use super::writer::{Added, MessageRef, MessageWriter, ToMessages};
 use crate::error::{ConnectorError, Result};
@@ -48,7 +48,9 @@ impl<E> ExactlyOnceSink<E> {
 impl<B: Batch, E: ToMessages<B>> Sink<B> for ExactlyOnceSink<E> {
     fn start(&mut self, _epoch: Epoch) -> Result<()> {
         match &self.collector.settings.topic {
-            Some(topic) => self.catalog.require(topic, None),
+            Some(topic) => {
+                self.catalog.admit(&Topic { name: topic.clone(), partition_max: None, bytes_max: 0 })
+            }
             None => Ok(()),
         }
     }
@@ -66,7 +68,7 @@ impl<B: Batch, E: ToMessages<B>> Sink<B> for ExactlyOnceSink<E> {
         Ok(Some(Box::new(move || {
             // While the epoch can still fail: once it is durable it has to be delivered.
             for topic in outbox.topics() {
-                catalog.require(&topic.name, topic.partition_max)?;
+                catalog.admit(topic)?;
             }
             Ok(outbox.into_bytes())
         })))

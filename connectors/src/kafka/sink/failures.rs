@@ -1,9 +1,11 @@
 //! Messages that were not delivered, as errors that say which and what to do.
 
 use super::super::errors;
+use super::deliveries::Deliveries;
 use crate::error::ConnectorError;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message;
+use rdkafka::producer::Producer;
 
 /// A message that was not delivered. Its key and value are not shown: they may be secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,18 @@ impl Failure {
     pub(super) fn refused(error: &KafkaError, topic: &str, partition: Option<i32>, bytes: usize) -> Failure {
         let code = errors::code_of(error).unwrap_or(Code::Unknown);
         Failure { topic: topic.to_owned(), partition, bytes, code, trouble: None }
+    }
+
+    /// The same failure, if the client gave up its messages for another reason than one of its own: with that
+    /// reason.
+    pub(super) fn because(mut self, producer: &impl Producer<Deliveries>) -> Failure {
+        if let (Code::PurgeQueue | Code::PurgeInflight | Code::Fatal, Some((code, reason))) =
+            (self.code, producer.client().fatal_error())
+        {
+            self.code = code;
+            self.trouble = Some(reason);
+        }
+        self
     }
 
     /// The code of librdkafka or the broker.

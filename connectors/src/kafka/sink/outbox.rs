@@ -7,6 +7,7 @@
 //! given in that order. The log that keeps the bytes has checksums of its own, so there is none here; bytes
 //! that are not an outbox, or only a part of one, are refused in full before anything is sent.
 
+use super::settings::batch_bytes;
 use super::writer::{HeaderRef, MessageRef};
 
 const VERSION: u8 = 1;
@@ -33,6 +34,8 @@ pub(super) struct Topic {
     pub(super) name: String,
     /// The largest partition that a message names.
     pub(super) partition_max: Option<i32>,
+    /// The largest [batch of one message](batch_bytes).
+    pub(super) bytes_max: usize,
 }
 
 impl Outbox {
@@ -57,11 +60,12 @@ impl Outbox {
             return false;
         }
         let known = known.unwrap_or_else(|| {
-            self.topics.push(Topic { name: topic.to_owned(), partition_max: None });
+            self.topics.push(Topic { name: topic.to_owned(), partition_max: None, bytes_max: 0 });
             self.topics.len() - 1
         });
-        let partition_max = &mut self.topics[known].partition_max;
-        *partition_max = message.partition.max(*partition_max);
+        let topic = &mut self.topics[known];
+        topic.partition_max = message.partition.max(topic.partition_max);
+        topic.bytes_max = topic.bytes_max.max(batch_bytes(message));
         self.messages += 1;
         true
     }
@@ -412,7 +416,9 @@ mod tests {
         assert!(outbox.push("a", &small, 50));
         assert!(!outbox.push("b", &large, 50));
         assert!(outbox.push("a", &small, 50));
-        assert_eq!(outbox.topics(), [Topic { name: "a".to_owned(), partition_max: None }]);
+        // The header of a batch, and of the message: length, attributes, two distances, null, length, no headers.
+        let bytes_max = 61 + 7 + 1;
+        assert_eq!(outbox.topics(), [Topic { name: "a".to_owned(), partition_max: None, bytes_max }]);
         assert_eq!(check(&outbox.into_bytes()), Ok(2));
     }
 

@@ -33,7 +33,7 @@ impl Sender {
     fn check(&self) -> Result<()> {
         let flights = self.earlier.iter().chain([&self.flight]);
         match flights.filter_map(|flight| flight.failure()).next() {
-            Some(failure) => Err(failure.error(&self.settings.connector)),
+            Some(failure) => Err(failure.clone().because(&self.producer).error(&self.settings.connector)),
             None => Ok(()),
         }
     }
@@ -76,7 +76,8 @@ impl MessageWriter for Sender {
             return Ok(Added::Full);
         }
         self.check()?;
-        Err(Failure::refused(&error, topic, message.partition, bytes).error(&self.settings.connector))
+        let failure = Failure::refused(&error, topic, message.partition, bytes).because(&self.producer);
+        Err(failure.error(&self.settings.connector))
     }
 }
 
@@ -92,12 +93,10 @@ impl<E> PlainSink<E> {
     pub(super) fn new(settings: Arc<SinkSettings>, catalog: Arc<Catalog>, encoder: E) -> Self {
         PlainSink { settings, catalog, encoder, sender: None }
     }
+}
 
-    fn started(&mut self) -> Result<&mut Sender> {
-        self.sender
-            .as_mut()
-            .ok_or_else(|| ConnectorError::internal("a sink is written to before it is started"))
-    }
+fn started(sender: &mut Option<Sender>) -> Result<&mut Sender> {
+    sender.as_mut().ok_or_else(|| ConnectorError::internal("a sink is written to before it is started"))
 }
 
 impl<B: Batch, E: ToMessages<B>> Sink<B> for PlainSink<E> {
@@ -117,19 +116,19 @@ impl<B: Batch, E: ToMessages<B>> Sink<B> for PlainSink<E> {
     }
 
     fn write(&mut self, batch: &mut B, waker: &Waker) -> Result<()> {
-        let sender = self.started()?;
+        let sender = started(&mut self.sender)?;
         sender.check()?;
         sender.waker.clone_from(waker);
-        let mut encoder = self.encoder.clone();
-        encoder.write(batch, self.started()?)
+        self.encoder.write(batch, sender)
     }
 
     fn pre_commit(&mut self, _epoch: Epoch) -> Result<Option<Prepare>> {
         let wait = self.settings.message_timeout + PREPARE_SLACK;
         let connector = self.settings.connector.clone();
-        let sender = self.started()?;
+        let sender = started(&mut self.sender)?;
         sender.check()?;
         let flights = sender.cut();
+        let producer = sender.producer.clone();
         if flights.iter().all(|flight| flight.is_empty()) {
             return Ok(None);
         }
@@ -138,7 +137,7 @@ impl<B: Batch, E: ToMessages<B>> Sink<B> for PlainSink<E> {
             for flight in flights {
                 match flight.wait(deadline) {
                     Landed::All => {}
-                    Landed::Failed(failure) => return Err(failure.error(&connector)),
+                    Landed::Failed(failure) => return Err(failure.because(&producer).error(&connector)),
                     Landed::Late(messages) => {
                         return Err(ConnectorError::external(
                             format!("{connector} waited {wait:?} for its brokers"),

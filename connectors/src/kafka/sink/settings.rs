@@ -13,6 +13,8 @@ use std::time::Duration;
 const TOPIC_NAME_BYTES: usize = 249;
 /// What Kafka adds to the key and value of one message, at most, for itself: librdkafka's own reckoning.
 const MESSAGE_OVERHEAD_BYTES: usize = 70;
+/// What Kafka puts before the messages of a batch.
+const BATCH_HEADER_BYTES: usize = 61;
 
 /// The sink's own parameters beyond the presets: keys go where the Java client would put them.
 const PARTITIONER: (&str, &str) = ("partitioner", "murmur2_random");
@@ -30,6 +32,8 @@ pub(super) struct SinkSettings {
     pub(super) commit_wait_max: Duration,
     parameters: KafkaParameters,
     message_bytes_max: usize,
+    /// Bytes that a batch of several messages may have.
+    pub(super) batch_bytes_max: usize,
     room: Limits,
 }
 
@@ -62,6 +66,7 @@ impl SinkSettings {
             })
         };
         let queue_messages = number("queue.buffering.max.messages")? as usize;
+        let message_bytes_max = number("message.max.bytes")? as usize;
         let settings = SinkSettings {
             topic: told.topic.clone(),
             message_timeout: Duration::from_millis(number("message.timeout.ms")?),
@@ -69,7 +74,8 @@ impl SinkSettings {
             epoch_bytes_max: told.epoch_bytes_max,
             connection_wait_max: told.connection_wait_max,
             commit_wait_max: told.commit_wait_max,
-            message_bytes_max: number("message.max.bytes")? as usize,
+            message_bytes_max,
+            batch_bytes_max: message_bytes_max.min(number("batch.size")? as usize),
             room: Limits {
                 messages: if queue_messages == 0 { usize::MAX } else { queue_messages },
                 bytes: (number("queue.buffering.max.kbytes")? as usize).saturating_mul(1024),
@@ -227,6 +233,22 @@ impl SinkSettings {
             self.connector
         )))
     }
+}
+
+/// The bytes of a batch of this message alone, not compressed: what brokers compare with `max.message.bytes`.
+pub(super) fn batch_bytes(message: &MessageRef<'_>) -> usize {
+    // A length, zigzag and LEB128, and what follows it; null is -1.
+    let number = |value: usize| (usize::BITS - (value << 1 | 1).leading_zeros()).div_ceil(7) as usize;
+    let sized = |part: Option<&[u8]>| part.map_or(1, |part| number(part.len()) + part.len());
+    let headers = message.headers.iter().map(|(name, value)| sized(Some(name.as_bytes())) + sized(*value));
+    // Attributes, and the distances in time and offset to the first message of the batch.
+    let fixed = 3;
+    let body = fixed
+        + sized(message.key)
+        + sized(message.value)
+        + number(message.headers.len())
+        + headers.sum::<usize>();
+    BATCH_HEADER_BYTES + number(body) + body
 }
 
 fn owned(parameters: &KafkaParameters) -> Vec<(&'static str, &'static str)> {

@@ -1,5 +1,5 @@
-//! Commits epochs: each in one transaction of its own, from its outboxes. The protocol and why it holds is in
-//! `docs/kafka-exactly-once.md`.
+//! Commits epochs from their outboxes: each in one transaction, or several that wait in one. The protocol and why
+//! it holds is in `docs/kafka-exactly-once.md`.
 
 use super::deliveries::{Deliveries, Flight, Landed, size};
 use super::epochs::{self, Epochs};
@@ -8,7 +8,7 @@ use super::settings::SinkSettings;
 use super::{outbox, owned_headers};
 use crate::error::{ConnectorError, ErrorKind, Result};
 use crate::kafka::errors;
-use crate::sink::Committer;
+use crate::sink::{Committer, PreparedEpoch};
 use crate::waiters::block_on;
 use lotic_operators::Epoch;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -19,7 +19,10 @@ use std::time::{Duration, Instant};
 /// Transactional ids of a sink, used in turn. Never fewer than an earlier version had: an id that is no
 /// longer taken over at recovery could still be used by a process that was thought dead.
 pub(super) const IDS: usize = 2;
-/// Between attempts at an epoch: doubled from the first up to the last.
+/// Bytes of outboxes up to which epochs that wait are sent in one transaction: beyond it a transaction costs little
+/// beside what it sends.
+const TOGETHER_BYTES: usize = 16 << 20;
+/// Between attempts at a transaction: doubled from the first up to the last.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How much sooner than the brokers a transaction is taken to be too old.
@@ -27,9 +30,9 @@ const TIMEOUT_SLACK: Duration = Duration::from_millis(100);
 
 /// What went wrong with one attempt.
 enum Trouble {
-    /// Nothing of the epoch can be visible: abort and send it again.
+    /// Nothing of the epochs can be visible: abort and send them again.
     Abort(ConnectorError),
-    /// The client is of no use any more, or nobody knows whether the epoch is committed: take over anew, and
+    /// The client is of no use any more, or nobody knows whether the epochs are committed: take over anew, and
     /// look.
     Unsure(ConnectorError),
     /// Someone else took over the transactional id, or the brokers gave the transaction up for its age.
@@ -122,14 +125,15 @@ impl TransactionalCommitter {
         }
     }
 
-    /// Sends an epoch and commits it.
-    fn attempt(&mut self, epoch: Epoch, outboxes: &[&[u8]], deadline: Instant) -> Result<(), Trouble> {
+    /// Sends epochs and commits them.
+    fn attempt(&mut self, run: Run<'_>, deadline: Instant) -> Result<(), Trouble> {
         let Some(pool) = &self.pool else {
             return Err(Trouble::Unsure(ConnectorError::internal(
                 "an epoch is committed before the sink took over",
             )));
         };
-        let record = self.epochs.value(epoch).map_err(Trouble::Abort)?;
+        let newest = run.newest();
+        let record = self.epochs.value(newest).map_err(Trouble::Abort)?;
         let transaction = Transaction {
             settings: &self.settings,
             producer: &pool.producers[pool.turn],
@@ -137,11 +141,10 @@ impl TransactionalCommitter {
             deadline,
         };
         transaction.begin()?;
-        for outbox in outboxes {
-            let messages =
-                outbox::read(outbox).map_err(|cause| Trouble::Abort(self.misread(epoch, &cause)))?;
-            for message in messages {
-                let message = message.map_err(|cause| Trouble::Abort(self.misread(epoch, &cause)))?;
+        for (epoch, outbox) in run.outboxes() {
+            let misread = |cause: String| Trouble::Abort(self.misread(epoch, &cause));
+            for message in outbox::read(outbox).map_err(misread)? {
+                let message = message.map_err(misread)?;
                 let mut sending = BaseRecord::with_opaque_to(message.topic, Arc::clone(&transaction.flight));
                 sending.partition = message.partition;
                 sending.key = message.key;
@@ -159,7 +162,7 @@ impl TransactionalCommitter {
         transaction.deliver()?;
         #[cfg(test)]
         if let Some(hook) = &mut self.before_commit {
-            hook(epoch);
+            hook(newest);
         }
         transaction.commit()
     }
@@ -187,7 +190,7 @@ impl TransactionalCommitter {
     /// After an attempt that was given up. Whether, and after taking over anew, to try again.
     fn recover(
         &mut self,
-        epoch: Epoch,
+        run: Run<'_>,
         began: Instant,
         trouble: Trouble,
         deadline: Instant,
@@ -201,11 +204,12 @@ impl TransactionalCommitter {
                 return Err(error);
             }
             Trouble::Fenced(code) => {
-                let error = errors::failed_with(format!("{}: epoch {epoch}", self.settings.connector), code);
+                let what = format!("{}: epoch {}", self.settings.connector, run.newest());
+                let error = errors::failed_with(what, code);
                 // The brokers give up a transaction that is too old by the same means as one that was taken
                 // over.
                 if began.elapsed() + TIMEOUT_SLACK < self.settings.transaction_timeout {
-                    return Err(self.superseded(epoch));
+                    return Err(self.superseded(run.newest()));
                 }
                 error
             }
@@ -217,14 +221,41 @@ impl TransactionalCommitter {
         };
         self.pool = None;
         // Whoever is ahead shall not be fenced by one that was thought dead.
-        if self.epochs.newest(deadline)? > epoch {
-            return Err(self.superseded(epoch));
+        if self.epochs.newest(deadline)? > run.newest() {
+            return Err(self.superseded(run.newest()));
         }
         self.open(deadline)?;
-        if self.recorded > epoch {
-            return Err(self.superseded(epoch));
+        if run.is_overtaken(self.recorded) {
+            return Err(self.superseded(run.newest()));
         }
         Ok(error)
+    }
+
+    /// Commits epochs in one transaction, however often it has to be tried.
+    fn commit_run(&mut self, run: Run<'_>) -> Result<()> {
+        let deadline = Instant::now() + self.settings.commit_wait_max;
+        let mut pause = PAUSE_MIN;
+        while self.recorded < run.newest() {
+            let began = Instant::now();
+            let Err(trouble) = self.attempt(run, deadline) else {
+                self.recorded = run.newest();
+                if let Some(pool) = &mut self.pool {
+                    pool.turn = (pool.turn + 1) % pool.producers.len();
+                }
+                break;
+            };
+            let error = self.recover(run, began, trouble, deadline)?;
+            tracing::warn!(sink = self.settings.connector, epoch = %run.newest(), %error, "epochs are sent again");
+            if Instant::now() + pause >= deadline {
+                return Err(error);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(PAUSE_MAX);
+            if self.pool.is_none() {
+                self.open(deadline)?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends a transaction without effect. If even that cannot be done, taking over anew does it.
@@ -252,37 +283,33 @@ impl Committer for TransactionalCommitter {
     }
 
     fn commit(&mut self, epoch: Epoch, handles: &[&[u8]]) -> Result<()> {
-        if self.fenced {
-            return Err(self.superseded(epoch));
+        self.commit_all(&[PreparedEpoch { epoch, handles: handles.to_vec() }])
+    }
+
+    fn commit_all(&mut self, epochs: &[PreparedEpoch<'_>]) -> Result<()> {
+        if let (true, Some(first)) = (self.fenced, epochs.first()) {
+            return Err(self.superseded(first.epoch));
         }
-        let mut messages = 0;
-        for handle in handles {
-            messages += u64::from(outbox::check(handle).map_err(|cause| self.misread(epoch, &cause))?);
+        let mut filled = Vec::with_capacity(epochs.len());
+        for prepared in epochs {
+            let mut messages = 0;
+            for handle in &prepared.handles {
+                let found = outbox::check(handle).map_err(|cause| self.misread(prepared.epoch, &cause))?;
+                messages += u64::from(found);
+            }
+            if messages > 0 {
+                filled.push(prepared);
+            }
         }
-        let deadline = Instant::now() + self.settings.commit_wait_max;
         if self.pool.is_none() {
-            self.open(deadline)?;
+            self.open(Instant::now() + self.settings.commit_wait_max)?;
         }
-        let mut pause = PAUSE_MIN;
-        while self.recorded < epoch && messages > 0 {
-            let began = Instant::now();
-            let Err(trouble) = self.attempt(epoch, handles, deadline) else {
-                self.recorded = epoch;
-                if let Some(pool) = &mut self.pool {
-                    pool.turn = (pool.turn + 1) % pool.producers.len();
-                }
-                break;
-            };
-            let error = self.recover(epoch, began, trouble, deadline)?;
-            tracing::warn!(sink = self.settings.connector, %epoch, %error, "an epoch is sent again");
-            if Instant::now() + pause >= deadline {
-                return Err(error);
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(PAUSE_MAX);
-            if self.pool.is_none() {
-                self.open(deadline)?;
-            }
+        filled.retain(|prepared| prepared.epoch > self.recorded);
+        let mut rest = &filled[..];
+        while !rest.is_empty() {
+            let (run, later) = Run::cut(rest, TOGETHER_BYTES);
+            self.commit_run(run)?;
+            rest = later;
         }
         Ok(())
     }
@@ -290,6 +317,38 @@ impl Committer for TransactionalCommitter {
     /// Nothing is prepared outside: what is open was ended when the ids were taken over.
     fn abort_prepared(&mut self) -> Result<()> {
         Ok(())
+    }
+}
+
+/// Epochs that one transaction holds, oldest first; never none.
+#[derive(Clone, Copy)]
+struct Run<'a>(&'a [&'a PreparedEpoch<'a>]);
+
+impl<'a> Run<'a> {
+    /// As many of the first epochs as have so many bytes together, one at least, and those behind them.
+    fn cut(epochs: &'a [&'a PreparedEpoch<'a>], bytes_max: usize) -> (Run<'a>, &'a [&'a PreparedEpoch<'a>]) {
+        let mut bytes = 0usize;
+        let size =
+            |prepared: &PreparedEpoch<'_>| prepared.handles.iter().map(|handle| handle.len()).sum::<usize>();
+        let together = epochs.iter().take_while(|prepared| {
+            bytes = bytes.saturating_add(size(prepared));
+            bytes <= bytes_max
+        });
+        let (run, rest) = epochs.split_at(together.count().max(1));
+        (Run(run), rest)
+    }
+
+    fn newest(&self) -> Epoch {
+        self.0.last().map_or(Epoch::NONE, |prepared| prepared.epoch)
+    }
+
+    fn outboxes(&self) -> impl Iterator<Item = (Epoch, &'a [u8])> {
+        self.0.iter().flat_map(|prepared| prepared.handles.iter().map(|handle| (prepared.epoch, *handle)))
+    }
+
+    /// Whether someone else has committed since it was begun: its own transaction commits all or nothing.
+    fn is_overtaken(&self, recorded: Epoch) -> bool {
+        self.0.first().is_some_and(|first| recorded >= first.epoch) && recorded != self.newest()
     }
 }
 

@@ -86,6 +86,58 @@ fn an_epoch_whose_transaction_the_brokers_gave_up_is_sent_again() {
 }
 
 #[test]
+fn epochs_that_wait_are_committed_by_one_transaction() {
+    let Some(broker) = TestBroker::shared() else { return };
+    let world = World::new(broker);
+    let outboxes: Vec<Vec<u8>> = (0..4).map(|number| world.outbox(&number.to_string())).collect();
+    let prepared =
+        |epoch: usize| PreparedEpoch { epoch: Epoch(epoch as u64), handles: vec![&outboxes[epoch - 1]] };
+    let transactions = Arc::new(AtomicUsize::new(0));
+    let counted = || {
+        let mut committer = world.committer();
+        let counting = Arc::clone(&transactions);
+        committer.before_commit = Some(Box::new(move |_| _ = counting.fetch_add(1, Ordering::SeqCst)));
+        committer
+    };
+    let mut committer = counted();
+    committer.commit_all(&[prepared(1), prepared(2), prepared(3)]).unwrap();
+    assert_eq!(transactions.load(Ordering::SeqCst), 1);
+    // Three records and one marker.
+    assert_eq!(ends(broker.bootstrap(), &world.topic), (4, 4));
+    committer.commit_all(&[prepared(2), prepared(3)]).unwrap();
+    drop(committer);
+    // As a recovery would have it: some are committed, some are not.
+    let mut successor = counted();
+    assert_eq!(successor.last_committed().unwrap(), Epoch(3));
+    successor.commit_all(&[prepared(2), prepared(3), prepared(4)]).unwrap();
+    assert_eq!(transactions.load(Ordering::SeqCst), 2);
+    assert_eq!(ends(broker.bootstrap(), &world.topic), (6, 6));
+    assert_eq!(successor.last_committed().unwrap(), Epoch(4));
+}
+
+#[test]
+fn epochs_go_together_up_to_a_size() {
+    let (small, large) = ([0u8; 10], [0u8; 100]);
+    let epochs: Vec<PreparedEpoch<'_>> = [&small[..], &small, &large, &small]
+        .into_iter()
+        .zip(5..)
+        .map(|(handle, epoch)| PreparedEpoch { epoch: Epoch(epoch), handles: vec![handle] })
+        .collect();
+    let all: Vec<&PreparedEpoch<'_>> = epochs.iter().collect();
+    let mut rest = &all[..];
+    let mut runs = Vec::new();
+    while !rest.is_empty() {
+        let (run, later) = Run::cut(rest, 25);
+        runs.push((run.0.len(), run.newest().0));
+        rest = later;
+    }
+    assert_eq!(runs, [(2, 6), (1, 7), (1, 8)]);
+    let (run, _) = Run::cut(&all, usize::MAX);
+    let overtaken = (4..10).map(|epoch| run.is_overtaken(Epoch(epoch)));
+    assert_eq!(overtaken.collect::<Vec<_>>(), [false, true, true, true, false, true]);
+}
+
+#[test]
 fn a_process_that_dies_with_its_transaction_open_leaves_nothing_behind() {
     let Some(broker) = TestBroker::shared() else { return };
     let world = World::new(broker);

@@ -13,6 +13,8 @@ use super::super::settings::{KafkaParameters, Role};
 use super::super::topics::{KafkaTopics, Lookup, TopicPartition};
 use super::CorruptRecord;
 use super::client::Client;
+use super::corrupt::{Probe, is_corrupt};
+use super::ranges::{Range, split};
 use crate::error::{ConnectorError, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -47,15 +49,6 @@ pub(crate) struct BoundedRead {
     pub(crate) ranges_min: usize,
     /// At most so many offsets in a range.
     pub(crate) range_offsets_max: u64,
-}
-
-/// Some offsets of a partition, at least one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Range {
-    partition: TopicPartition,
-    start: i64,
-    /// The offset after the last.
-    end: i64,
 }
 
 impl BoundedRead {
@@ -190,31 +183,6 @@ fn given(offsets: &KafkaOffsets, partition: &TopicPartition) -> Option<i64> {
         PartitionOffset::At(offset) => Some(*offset),
         PartitionOffset::Earliest | PartitionOffset::Latest => None,
     }
-}
-
-/// Divides the largest ranges until there are `ranges_min`, and none has more than `offsets_max`.
-fn split(ranges: Vec<Range>, ranges_min: usize, offsets_max: u64) -> Vec<Range> {
-    let size = |range: &Range| u64::try_from(range.end - range.start).unwrap_or(0);
-    let mut parts: Vec<u64> =
-        ranges.iter().map(|range| size(range).div_ceil(offsets_max.max(1)).max(1)).collect();
-    let mut total: u64 = parts.iter().sum();
-    while total < ranges_min as u64 {
-        let divisible = (0..ranges.len()).filter(|at| parts[*at] < size(&ranges[*at]));
-        let Some(largest) = divisible.max_by_key(|at| size(&ranges[*at]) / parts[*at]) else { break };
-        parts[largest] += 1;
-        total += 1;
-    }
-    let mut divided = Vec::new();
-    for (range, parts) in ranges.into_iter().zip(parts) {
-        let (size, mut start) = (u128::from(size(&range)), range.start);
-        for part in 1..=parts {
-            // At most the size, which is an offset.
-            let end = range.start + (size * u128::from(part) / u128::from(parts)) as i64;
-            divided.push(Range { partition: range.partition.clone(), start, end });
-            start = end;
-        }
-    }
-    divided
 }
 
 /// One record as the client holds it.
@@ -374,7 +342,7 @@ impl RangeReader {
             Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::NoOffset | Code::LogTruncation => {
                 self.out_of_range(next)
             }
-            Code::BadMessage | Code::InvalidMessage => self.corrupt(next, &reason).map(|()| Event::Nothing),
+            code if is_corrupt(code) => self.corrupt_batch(next, &reason),
             // Group offsets are of no use here.
             Code::GroupAuthorizationFailed | Code::InvalidGroupId | Code::UnknownGroup => Ok(Event::Nothing),
             Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
@@ -433,6 +401,22 @@ impl RangeReader {
         ))
     }
 
+    /// The client cannot read a batch, and has lost its place.
+    fn corrupt_batch(&self, next: i64, reason: &str) -> Result<Event> {
+        self.corrupt(next, reason)?;
+        let prober = self.read.connect(false)?;
+        let probe =
+            Probe { consumer: &prober, partition: &self.range.partition, wait_max: self.read.poll_wait_max };
+        let behind = probe.behind(next).map_err(|error| {
+            let what = format!("{}: {} cannot be read", self.read.connector(), self.place(next));
+            errors::failed(what, &error)
+        })?;
+        Ok(match behind {
+            Some(behind) if behind >= self.range.end => Event::End,
+            behind => Event::GoTo(behind.unwrap_or(next)),
+        })
+    }
+
     fn corrupt(&self, offset: i64, what: &str) -> Result<()> {
         let place = self.place(offset);
         if self.read.corrupt == CorruptRecord::Skip {
@@ -461,53 +445,5 @@ impl RangeReader {
             self.brokers()
         );
         ConnectorError::external(message, reason).with_retry_after(Duration::from_secs(1))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn range(partition: i32, start: i64, end: i64) -> Range {
-        Range { partition: TopicPartition::new("orders", partition), start, end }
-    }
-
-    proptest! {
-        #[test]
-        fn divided_ranges_hold_every_offset_once(
-            sizes in proptest::collection::vec(1i64..1000, 0..6),
-            ranges_min in 0usize..50,
-            offsets_max in 1u64..2000,
-        ) {
-            let ranges: Vec<Range> = (0..).zip(&sizes).map(|(at, size)| range(at, 10, 10 + size)).collect();
-            let divided = split(ranges.clone(), ranges_min, offsets_max);
-            let total: i64 = sizes.iter().sum();
-            prop_assert!(divided.len() >= ranges_min.min(usize::try_from(total).unwrap()));
-            let mut expected = ranges.iter();
-            let mut whole: Option<Range> = None;
-            for part in divided {
-                prop_assert!(part.start < part.end && (part.end - part.start) as u64 <= offsets_max);
-                match &mut whole {
-                    Some(whole) if whole.partition == part.partition => {
-                        prop_assert_eq!(whole.end, part.start);
-                        whole.end = part.end;
-                    }
-                    _ => {
-                        if let Some(whole) = whole.replace(part) {
-                            prop_assert_eq!(Some(&whole), expected.next());
-                        }
-                    }
-                }
-            }
-            prop_assert_eq!(whole.as_ref(), expected.next());
-            prop_assert!(expected.next().is_none());
-        }
-    }
-
-    #[test]
-    fn the_largest_range_is_divided_first() {
-        let divided = split(vec![range(0, 0, 10), range(1, 0, 1000)], 3, u64::MAX);
-        assert_eq!(divided, [range(0, 0, 10), range(1, 0, 500), range(1, 500, 1000)]);
     }
 }

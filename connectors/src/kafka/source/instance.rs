@@ -196,14 +196,16 @@ impl KafkaInstance {
 }
 
 impl Source<Rows<KafkaRecord>> for KafkaInstance {
+    fn identify(&mut self, reader: &str) {
+        if self.settings.parameters.get("group.id").is_none() {
+            self.client.set("group.id", format!("{}-{reader}", self.settings.group_id_prefix));
+        }
+    }
+
     fn start(&mut self, from: &Offsets) -> Result<()> {
         let connector = self.settings.connector();
         let brokers = self.settings.parameters.bootstrap_servers().to_owned();
-        let committed_only = self.client.get("isolation.level") != Some("read_uncommitted");
-        let context = Client::new(&self.settings.name, &brokers, committed_only);
-        let consumer: BaseConsumer<Client> = self.client.create_with_context(context).map_err(|error| {
-            ConnectorError::user(format!("{connector}: the Kafka client cannot be made: {error}"))
-        })?;
+        let consumer = self.settings.connect_with(&self.client)?;
         let lookup = Lookup {
             consumer: &consumer,
             connector: &connector,

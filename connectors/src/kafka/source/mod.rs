@@ -4,25 +4,32 @@
 mod bounded;
 mod chunk;
 mod client;
+mod corrupt;
 mod gauge;
 mod instance;
 mod lane;
 mod loss;
+#[cfg(feature = "table")]
+mod ranges;
 mod reader;
 
 #[cfg(feature = "table")]
-pub(crate) use bounded::{BoundedRead, MessageRecord, Range, RangeReader};
+pub(crate) use bounded::{BoundedRead, MessageRecord, RangeReader};
+#[cfg(feature = "table")]
+pub(crate) use ranges::Range;
 
 use super::offsets::KafkaOffsets;
 use super::record::KafkaRecord;
 use super::settings::{KafkaParameters, Role};
 use super::topics::KafkaTopics;
-use crate::error::Result;
+use crate::error::{ConnectorError, Result};
 use crate::limits::PARALLELISM;
 use crate::source::{Figures, Polling, Source, SourceFactory, SourceTraits};
+use client::Client;
 use gauge::Gauges;
 use lotic_operators::{Instance, Rows};
 use rdkafka::ClientConfig;
+use rdkafka::consumer::BaseConsumer;
 use std::time::Duration;
 
 /// What to do with records that fail the check of their CRC.
@@ -62,6 +69,19 @@ impl Settings {
         let given = self.parameters.get("group.id").map(str::to_owned);
         let connector = self.connector();
         self.parameters.client(&connector, Role::Source, &[("group.id", &given.unwrap_or(group))])
+    }
+
+    /// A client, which may be connected to nobody yet.
+    fn connect(&self) -> Result<BaseConsumer<Client>> {
+        self.connect_with(&self.client()?)
+    }
+
+    fn connect_with(&self, client: &ClientConfig) -> Result<BaseConsumer<Client>> {
+        let committed_only = client.get("isolation.level") != Some("read_uncommitted");
+        let context = Client::new(&self.name, self.parameters.bootstrap_servers(), committed_only);
+        client.create_with_context(context).map_err(|error| {
+            ConnectorError::user(format!("{}: the Kafka client cannot be made: {error}", self.connector()))
+        })
     }
 }
 
@@ -123,7 +143,7 @@ impl KafkaSource {
         KafkaSource { settings }
     }
 
-    /// What to call the source in errors, metrics and `explain`, and in its group for monitoring.
+    /// What to call the source in errors, metrics and `explain`.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.settings.name = name.into();
@@ -153,7 +173,8 @@ impl KafkaSource {
         self
     }
 
-    /// What the consumer group for monitoring begins with; `lotic`. The parameter `group.id` names all of it.
+    /// What the consumer group for monitoring begins with; `lotic`. The names of the query and of the source in it
+    /// follow. The parameter `group.id` names all of it.
     #[must_use]
     pub fn group_id_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.settings.group_id_prefix = prefix.into();

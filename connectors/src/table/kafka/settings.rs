@@ -97,7 +97,8 @@ pub(super) const READ: [OptionSpec; 22] = [
     OptionSpec::new(
         "minPartitions",
         "",
-        "Bounded reads: at least so many parts are read in parallel; large partitions are divided.",
+        "Bounded reads: at least so many parts are read in parallel; large partitions are divided. Not for streams, \
+         where each partition is read by one instance, in its order: set the parallelism of the query.",
     ),
     OptionSpec::new("maxRecordsPerPartition", "", "Bounded reads: the most offsets of one part."),
     OptionSpec::new(
@@ -108,7 +109,8 @@ pub(super) const READ: [OptionSpec; 22] = [
     OptionSpec::new(
         "groupIdPrefix",
         "lotic",
-        "What the name of the consumer group begins with, which serves monitoring alone; `kafka.group.id` sets \
+        "What the name of the consumer group begins with, which serves monitoring alone; the names of the query and \
+         of the source in it follow. `kafka.group.id` sets \
          all of it.",
     ),
     CONNECT_TIMEOUT,

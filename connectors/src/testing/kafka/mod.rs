@@ -14,14 +14,15 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{Offset, TopicPartitionList};
-use std::env;
 use std::future::Future;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use std::{env, fs};
 
 /// How long a broker that was given has to answer, and any broker to do what an administrator asks.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -87,6 +88,20 @@ impl TestBroker {
     /// The file that it logs to; `None` for a broker that was given.
     pub fn log(&self) -> Option<PathBuf> {
         Some(self.own()?.log())
+    }
+
+    /// Damages what the broker has stored of a partition in its first segment: the first byte of where it says this.
+    /// `false`, and nothing is done, for a broker that was given.
+    pub fn damage(&self, topic: &str, partition: i32, stored: &str) -> bool {
+        let Some(log) = self.log() else { return false };
+        let segment = format!("logs/{topic}-{partition}/00000000000000000000.log");
+        let path = log.with_file_name(segment);
+        let bytes = fs::read(&path).expect("a segment");
+        let at = bytes.windows(stored.len()).position(|part| part == stored.as_bytes()).expect("stored");
+        let mut file = fs::OpenOptions::new().write(true).open(&path).expect("a segment");
+        file.seek(SeekFrom::Start(at as u64)).expect("a place in the segment");
+        file.write_all(&[!bytes[at]]).expect("a byte is damaged");
+        true
     }
 
     fn own(&self) -> Option<MutexGuard<'_, Process>> {

@@ -11,21 +11,18 @@ use super::wires::Wires;
 use super::{Broken, Check, broken, ill};
 use crate::checkpoint::ActorId;
 use crate::checkpoint::align::{Aligner, Consistency};
+use crate::checkpoint::commits::{Committers, commit_all};
 use crate::checkpoint::log::{Log, Recovered, recover};
 use crate::checkpoint::record::{Image, QueryIdentity};
 use crate::checkpoint::recover::{check_committed, check_identity};
 use crate::checkpoint::storage::CheckpointStorage;
-use crate::checkpoint::writer::{by_epoch, commit};
 use crate::error::Result;
 use crate::query::Trigger;
-use lotic_connectors::{Committer, Offsets, SourceFactory};
+use lotic_connectors::{Offsets, SourceFactory};
 use lotic_operators::state::{KeyedState, codec};
 use lotic_operators::{Epoch, Instance};
-use std::collections::BTreeMap;
 
 pub(super) const SINK: &str = "sink";
-
-pub(super) type Committers = BTreeMap<String, Box<dyn Committer>>;
 
 /// What recovery found and settled.
 struct Settled {
@@ -58,9 +55,8 @@ fn settle(setup: &Setup, outside: &Outside) -> Result<Settled> {
     check_committed(&place, durable, &shown, false)?;
     let mut log = Log::open(storage, identity(setup), recovered.as_ref())?;
     log.set_segment_bytes(setup.segment_bytes);
-    for together in recovered.iter().flat_map(|recovered| by_epoch(&recovered.image.handles)) {
-        commit(&mut committers, &together)?;
-    }
+    let handles = recovered.iter().flat_map(|recovered| &recovered.image.handles);
+    commit_all(&mut committers, handles, "recovery-mid-commits")?;
     for committer in committers.values_mut() {
         committer.abort_prepared()?;
     }

@@ -91,6 +91,8 @@ pub struct Tally {
     pub failures: u64,
     /// Epochs committed.
     pub epochs: u64,
+    /// Times several epochs were committed together.
+    pub together: u64,
     /// Epochs opened while another one was open.
     pub overlapping: u64,
     /// Micro-batches begun.
@@ -120,6 +122,7 @@ impl Tally {
         self.crashes += other.crashes;
         self.failures += other.failures;
         self.epochs += other.epochs;
+        self.together += other.together;
         self.overlapping += other.overlapping;
         self.batches += other.batches;
         self.replays += other.replays;

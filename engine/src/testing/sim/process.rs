@@ -1,12 +1,12 @@
 //! One simulated process, from its start to its end or crash: every step of every part in any order.
 
-use super::launch::Committers;
 use super::outside::Outside;
 use super::source::{SourceActor, uid};
 use super::stage::StageActor;
 use super::wires::{Report, Wires};
 use super::{Broken, Check, broken};
 use crate::checkpoint::ActorId;
+use crate::checkpoint::commits::{Commits, Committers, Durable};
 use crate::checkpoint::coordinator::{Action, Coordinator, Event, Until};
 use crate::checkpoint::log::{Compaction, Log};
 use crate::checkpoint::record::Plan;
@@ -18,7 +18,7 @@ use crate::runtime::control::Command;
 use crate::testing::random::Random;
 use lotic_connectors::Offsets;
 use lotic_operators::{After, Epoch};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,13 +39,21 @@ fn take<T: Default>(shared: &Shared<T>) -> T {
     std::mem::take(&mut shared.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Compactions wait for their step.
-struct Later(Shared<Option<Compaction>>);
+/// Compactions and commits wait for their step.
+#[derive(Clone, Default)]
+struct Later {
+    compaction: Shared<Option<Compaction>>,
+    durable: Shared<VecDeque<Durable>>,
+}
 
 impl Background for Later {
     fn compact(&mut self, compaction: Compaction) -> Result<()> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(compaction);
+        *self.compaction.lock().unwrap_or_else(PoisonError::into_inner) = Some(compaction);
         Ok(())
+    }
+
+    fn commit(&mut self, durable: Durable) {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner).push_back(durable);
     }
 
     fn finish(&mut self) {}
@@ -57,8 +65,9 @@ pub(super) struct Process {
     stages: Vec<StageActor>,
     wires: Wires,
     work: Work,
+    commits: Commits,
     written: Shared<Vec<Written>>,
-    compaction: Shared<Option<Compaction>>,
+    later: Later,
     replay: Option<Plan>,
     canary: Broken,
     started_us: u64,
@@ -89,12 +98,12 @@ pub(super) struct ProcessParts {
 
 impl Process {
     pub(super) fn new(parts: ProcessParts) -> Process {
-        let (written, compaction) = (Shared::<Vec<Written>>::default(), Shared::default());
+        let (written, later) = (Shared::<Vec<Written>>::default(), Later::default());
         let said = Arc::clone(&written);
         let tell = move |what| said.lock().unwrap_or_else(PoisonError::into_inner).push(what);
-        let background = Box::new(Later(Arc::clone(&compaction)));
         let clock = Clock::simulated().0;
-        let work = Work::new(Some(parts.log), parts.committers, clock, Box::new(tell), background);
+        let sinks = parts.committers.keys().cloned().collect();
+        let work = Work::new(Some(parts.log), sinks, clock, Box::new(tell), Box::new(later.clone()));
         let sources = parts.sources.iter().map(|source| source.id).collect();
         let all =
             parts.sources.iter().map(|source| source.id).chain(parts.stages.iter().map(|stage| stage.id));
@@ -105,8 +114,9 @@ impl Process {
             stages: parts.stages,
             wires: parts.wires,
             work,
+            commits: Commits::new(parts.committers),
             written,
-            compaction,
+            later,
             replay: parts.replay,
             canary: parts.canary,
             started_us: parts.started_us,
@@ -122,7 +132,7 @@ impl Process {
 
     /// The parts that take steps, by number: see [`Process::part`].
     fn parts(&self) -> usize {
-        2 * self.sources.len() + self.stages.len() + self.wires.jobs.len() + self.wires.reports.len() + 2
+        2 * self.sources.len() + self.stages.len() + self.wires.jobs.len() + self.wires.reports.len() + 3
     }
 
     /// All actors run.
@@ -200,6 +210,7 @@ impl Process {
         }
         match at - self.wires.reports.len() {
             0 => self.compact(outside),
+            1 => self.commit(outside, random),
             _ => self.tick(outside),
         }
     }
@@ -229,8 +240,37 @@ impl Process {
         Ok(true)
     }
 
+    /// Some of the epochs that are durable are committed together, the oldest first.
+    fn commit(&mut self, outside: &mut Outside, random: &mut Random) -> Check<bool> {
+        let run: Vec<Durable> = {
+            let mut durable = self.later.durable.lock().unwrap_or_else(PoisonError::into_inner);
+            let together = random.below(durable.len() + 1).max(durable.len().min(1));
+            durable.drain(..together).collect()
+        };
+        if run.is_empty() {
+            return Ok(false);
+        }
+        let epochs: Vec<Epoch> = run.iter().map(|durable| durable.epoch).collect();
+        let committed = self.commits.commit(run);
+        outside.note(|| format!("commit of {epochs:?}: {committed:?}"));
+        if let Some(violation) = outside.store.lock().violation.take() {
+            return broken(violation);
+        }
+        match committed {
+            Ok(epochs) => {
+                outside.tally.together += u64::from(epochs.len() > 1);
+                for epoch in epochs {
+                    self.wires.written(Written::Event(Event::Committed(epoch)));
+                    self.wires.committed(epoch);
+                }
+            }
+            Err((epoch, error)) => self.wires.written(Written::Failed { epoch, error }),
+        }
+        Ok(true)
+    }
+
     fn compact(&mut self, outside: &mut Outside) -> Check<bool> {
-        let Some(compaction) = take(&self.compaction) else { return Ok(false) };
+        let Some(compaction) = take(&self.later.compaction) else { return Ok(false) };
         let result = compaction.run();
         outside.note(|| format!("compaction: {result:?}"));
         outside.tally.compactions += u64::from(result.is_ok());
@@ -307,7 +347,6 @@ impl Process {
                 });
             }
             Action::Persist { epoch, mode } => self.wires.ask(Job::Persist { epoch, mode }),
-            Action::Commit(epoch) => self.wires.ask(Job::Commit(epoch)),
             Action::Cancel(epoch) => {
                 outside.tally.cancelled += 1;
                 self.open -= 1;
@@ -359,7 +398,7 @@ impl Process {
         loop {
             let queues = self.wires.jobs.len();
             let first = random.below(queues);
-            let mut worked = self.compact(outside)?;
+            let mut worked = self.compact(outside)? | self.commit(outside, random)?;
             for queue in (first..queues).chain(0..first) {
                 worked |= self.job(queue, outside)?;
                 if outside.disk.has_crashed() || outside.store.lock().dead {

@@ -5,6 +5,7 @@ use super::channel::Channel;
 use crate::checkpoint::ActorId;
 use crate::checkpoint::coordinator::Event;
 use crate::checkpoint::writer::{Job, Written};
+use lotic_operators::Epoch;
 use std::collections::VecDeque;
 
 /// What reaches the coordinator.
@@ -16,9 +17,9 @@ pub(super) enum Report {
 /// Queues keep the order of each sender and no order among senders.
 pub(super) struct Wires {
     pub(super) channels: Vec<Channel>,
-    /// By actor; the last is the coordinator's.
+    /// By actor; the last but one is the coordinator's, the last that of the commits.
     pub(super) jobs: Vec<VecDeque<Job>>,
-    /// By actor; the last is the writer's.
+    /// By actor; the last is that of the writer and the commits, which say things in one order.
     pub(super) reports: Vec<VecDeque<Report>>,
     /// Rows handled so far.
     pub(super) moved: u64,
@@ -28,7 +29,7 @@ impl Wires {
     pub(super) fn new(channels: Vec<Channel>, actors: usize) -> Wires {
         Wires {
             channels,
-            jobs: (0..=actors).map(|_| VecDeque::new()).collect(),
+            jobs: (0..actors + 2).map(|_| VecDeque::new()).collect(),
             reports: (0..=actors).map(|_| VecDeque::new()).collect(),
             moved: 0,
         }
@@ -40,8 +41,15 @@ impl Wires {
 
     /// A job of the coordinator.
     pub(super) fn ask(&mut self, job: Job) {
-        if let Some(queue) = self.jobs.last_mut() {
+        if let [.., queue, _] = &mut self.jobs[..] {
             queue.push_back(job);
+        }
+    }
+
+    /// The commits tell the writer.
+    pub(super) fn committed(&mut self, epoch: Epoch) {
+        if let Some(queue) = self.jobs.last_mut() {
+            queue.push_back(Job::Committed(epoch));
         }
     }
 

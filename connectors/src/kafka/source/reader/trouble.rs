@@ -2,24 +2,38 @@
 
 use super::super::super::errors;
 use super::super::super::topics::Lookup;
+use super::super::corrupt::{Probe, base_of, is_corrupt};
 use super::super::{CorruptRecord, loss};
-use super::{News, Reader};
+use super::{News, Part, Reader};
 use crate::error::{ConnectorError, Result};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long to wait after the brokers did not say what became of an offset.
 const RECHECK: Duration = Duration::from_secs(1);
 
+/// Topics named in an error, at most.
+const TOPICS_NAMED: usize = 5;
+
 impl Reader {
+    /// What is read here and from where, for messages: the client does not say which partition it speaks of.
+    fn place(&self) -> String {
+        let topics: BTreeSet<&str> = self.parts.iter().map(|part| &*part.partition.topic).collect();
+        let named: Vec<String> = topics.iter().take(TOPICS_NAMED).map(|topic| format!("`{topic}`")).collect();
+        let more = if topics.len() > TOPICS_NAMED { " and others" } else { "" };
+        let word = if topics.len() == 1 { "topic" } else { "topics" };
+        format!("{word} {}{more}, brokers {}", named.join(", "), self.brokers)
+    }
+
     pub(super) fn failed(&mut self, error: &KafkaError) -> Result<()> {
         let reason = self.consumer.context().last_error();
         let (source, brokers) = (&self.settings.name, &self.brokers);
         let Some(code) = errors::code_of(error) else {
             return Err(errors::failed(
-                format!("{}: reading failed (brokers {brokers})", self.connector),
+                format!("{}: reading failed ({})", self.connector, self.place()),
                 error,
             ));
         };
@@ -28,7 +42,7 @@ impl Reader {
                 self.recheck = Some(Instant::now());
                 Ok(())
             }
-            Code::BadMessage | Code::InvalidMessage => self.corrupt(&reason),
+            code if is_corrupt(code) => self.corrupt_batch(&reason),
             Code::GroupAuthorizationFailed | Code::InvalidGroupId | Code::UnknownGroup => {
                 tracing::warn!(
                     source,
@@ -50,10 +64,43 @@ impl Reader {
                 Ok(())
             }
             code => {
-                let what = format!("{}: reading failed (brokers {brokers}): {reason}", self.connector);
+                let what = format!("{}: reading failed ({}): {reason}", self.connector, self.place());
                 Err(errors::failed_with(what, code))
             }
         }
+    }
+
+    /// The client cannot read a batch, and has lost its place in that partition.
+    fn corrupt_batch(&mut self, reason: &str) -> Result<()> {
+        if self.settings.corrupt == CorruptRecord::Fail {
+            return self.corrupt(reason);
+        }
+        self.hand_over();
+        let base = base_of(reason).unwrap_or(i64::MIN);
+        let mut suspects: Vec<usize> =
+            (0..self.parts.len()).filter(|at| self.parts[*at].next >= base).collect();
+        suspects.sort_by_key(|at| self.parts[*at].next);
+        let prober = self.settings.connect()?;
+        for lane in suspects {
+            let Part { partition, next, .. } = &self.parts[lane];
+            let probe = Probe { consumer: &prober, partition, wait_max: self.settings.wait_max };
+            match probe.behind(*next) {
+                Ok(None) => {}
+                Ok(Some(behind)) => {
+                    self.corrupt(&format!("{partition}, offsets {next} to {}: {reason}", behind - 1))?;
+                    self.parts[lane].next = behind;
+                    self.tell(News::Moved { lane, offset: behind });
+                    return self.assign_again(&[lane]);
+                }
+                Err(error) => {
+                    let source = &self.settings.name;
+                    tracing::warn!(source, %partition, %error, "cannot see where a corrupt batch ends");
+                }
+            }
+        }
+        // The client complains again where it still has to.
+        let all: Vec<usize> = (0..self.parts.len()).collect();
+        self.assign_again(&all)
     }
 
     pub(super) fn corrupt(&self, what: &str) -> Result<()> {
@@ -61,8 +108,9 @@ impl Reader {
         if self.settings.corrupt == CorruptRecord::Fail {
             return Err(ConnectorError::external(
                 format!(
-                    "{}: corrupt record (brokers {brokers}); let the source skip corrupt records to go on without it",
-                    self.connector
+                    "{}: corrupt record ({}); let the source skip corrupt records to go on without it",
+                    self.connector,
+                    self.place()
                 ),
                 what.to_owned(),
             ));
