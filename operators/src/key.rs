@@ -116,6 +116,17 @@ pub fn group_of(hash: u64) -> u16 {
     (hash >> SHIFT) as u16
 }
 
+/// A hash of the same key group for one of several things that belong to a key: state of theirs stays with the
+/// key's owner, and lies apart in a hash table.
+#[cfg(feature = "table")]
+#[inline]
+pub(crate) fn hash_within_group(hash: u64, number: u64) -> u64 {
+    const BELOW: u64 = u64::MAX >> KEY_GROUPS.trailing_zeros();
+    let mut hasher = KeyHasher(hash);
+    hasher.mix(number);
+    (hash & !BELOW) | (hasher.finish() & BELOW)
+}
+
 /// Which of `parallelism` instances owns a hash.
 #[inline]
 pub fn owner_of(hash: u64, parallelism: usize) -> usize {

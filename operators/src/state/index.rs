@@ -9,7 +9,7 @@ use hashbrown::HashTable;
 /// The top bits of a hash, which choose the owner of a key ([`crate::key::group_of`]), are the same for
 /// many keys of one instance. Neither the shard nor the slot's hash takes them in.
 #[derive(Debug)]
-pub(super) struct Index {
+pub(crate) struct Index {
     shards: Box<[HashTable<Slot>]>,
     len: usize,
 }
@@ -41,17 +41,17 @@ fn spread(short: u32) -> u64 {
 }
 
 impl Index {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Index { shards: (0..INDEX_SHARDS).map(|_| HashTable::new()).collect(), len: 0 }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// The number stored under `hash` for which `is_it` is true.
     #[inline(always)]
-    pub(super) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+    pub(crate) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let short = short(hash);
         self.shards[shard_of(hash)]
             .find(spread(short), |slot| slot.hash == short && is_it(slot.number))
@@ -59,7 +59,7 @@ impl Index {
     }
 
     /// Stores a number that is not there yet.
-    pub(super) fn insert(&mut self, hash: u64, number: u32) {
+    pub(crate) fn insert(&mut self, hash: u64, number: u32) {
         let short = short(hash);
         let slot = Slot { hash: short, number };
         self.shards[shard_of(hash)].insert_unique(spread(short), slot, |slot| spread(slot.hash));
@@ -67,7 +67,7 @@ impl Index {
     }
 
     /// Removes and returns the number stored under `hash` for which `is_it` is true.
-    pub(super) fn remove(&mut self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+    pub(crate) fn remove(&mut self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let short = short(hash);
         let found = self.shards[shard_of(hash)]
             .find_entry(spread(short), |slot| slot.hash == short && is_it(slot.number))

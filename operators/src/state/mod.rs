@@ -10,5 +10,7 @@ mod index;
 mod keyed;
 mod timers;
 
+#[cfg(feature = "table")]
+pub(crate) use index::Index;
 pub use keyed::KeyedState;
 pub use timers::{KeyTimers, Timers};

@@ -15,6 +15,7 @@
 //! | [`Expand`] | each row once for each grouping set | any |
 //! | [`Unnest`] | lists to rows, structs to columns | any |
 //! | [`StaticJoin`] | joins the stream with a table that does not change | any |
+//! | [`StreamJoin`] | joins two streams | any, behind [`partition_by`] the keys |
 //! | [`SortEpoch`] | the rows of an epoch in order | one |
 //! | [`Limit`] | the first rows | one |
 
@@ -43,6 +44,8 @@ mod sort;
 #[cfg(feature = "table")]
 mod steps;
 #[cfg(feature = "table")]
+mod stream_join;
+#[cfg(feature = "table")]
 mod unnest;
 
 pub use batch::{TableBatch, TableBuilder};
@@ -64,5 +67,6 @@ pub use {
     partition::{PartitionTable, partition_by},
     sort::SortEpoch,
     steps::{Step, Steps},
+    stream_join::{StreamJoin, StreamJoinKind, StreamJoinSide, StreamJoinSpec, TimeBounds},
     unnest::{ListColumn, Unnest, UnnestSpec},
 };

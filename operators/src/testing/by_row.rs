@@ -8,11 +8,12 @@ use crate::partition::PartitionStatus;
 use crate::snapshot::{Restore, Snapshot};
 use crate::table::TableBatch;
 use crate::time::Timestamp;
+use crate::two_input::TwoInputOperator;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-/// An operator of tables as one of rows, for [`super::OperatorHarness`]: it takes record batches of one row
+/// An operator of tables, of one input or two, as one of rows, for [`super::OperatorHarness`]: it takes record batches of one row
 /// each, which it puts together as they come, and emits rows as text, a text for each column.
 #[derive(Debug)]
 pub struct ByRow<P>(pub P);
@@ -32,7 +33,15 @@ pub fn rows_as_text(batch: &RecordBatch) -> Vec<Vec<String>> {
     (0..batch.num_rows()).map(text).collect()
 }
 
-impl<P: Operator<TableBatch, TableBatch>> ByRow<P> {
+/// Batches as one.
+fn together(parts: &[RecordBatch]) -> Result<Option<TableBatch>> {
+    let Some(first) = parts.first() else { return Ok(None) };
+    let whole = concat_batches(&first.schema(), parts)
+        .map_err(|error| OperatorError::User(format!("the test input is wrong: {error}")))?;
+    Ok(Some(TableBatch::from(whole)))
+}
+
+impl<P> ByRow<P> {
     /// Calls the operator with as much room as there is.
     fn call<T>(
         &mut self,
@@ -67,10 +76,7 @@ impl<P: Operator<TableBatch, TableBatch>> Operator<Rows<RecordBatch>, Rows<Vec<S
         output: &mut Output<Rows<Vec<String>>>,
     ) -> Result<()> {
         let parts: Vec<RecordBatch> = input.collect();
-        let Some(first) = parts.first() else { return Ok(()) };
-        let whole = concat_batches(&first.schema(), &parts)
-            .map_err(|error| OperatorError::User(format!("the test input is wrong: {error}")))?;
-        let mut batch = TableBatch::from(whole);
+        let Some(mut batch) = together(&parts)? else { return Ok(()) };
         self.call(output, |operator, output| operator.process(&mut batch, output))?;
         *input = Rows::from(parts[parts.len() - batch.rows()..].to_vec());
         Ok(())
@@ -86,6 +92,66 @@ impl<P: Operator<TableBatch, TableBatch>> Operator<Rows<RecordBatch>, Rows<Vec<S
 
     fn partition(&mut self, status: PartitionStatus, output: &mut Output<Rows<Vec<String>>>) -> Result<()> {
         self.call(output, |operator, output| operator.partition(status, output))
+    }
+
+    fn tick(&mut self, output: &mut Output<Rows<Vec<String>>>) -> Result<Progress> {
+        self.call(output, |operator, output| operator.tick(output))
+    }
+
+    fn end_epoch(&mut self, output: &mut Output<Rows<Vec<String>>>) -> Result<Progress> {
+        self.call(output, |operator, output| operator.end_epoch(output))
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot> {
+        self.0.snapshot()
+    }
+
+    fn restore(&mut self, restore: Restore<'_>, output: &mut Output<Rows<Vec<String>>>) -> Result<()> {
+        self.call(output, |operator, output| operator.restore(restore, output))
+    }
+
+    fn finish(&mut self, output: &mut Output<Rows<Vec<String>>>) -> Result<Progress> {
+        self.call(output, |operator, output| operator.finish(output))
+    }
+}
+
+impl<P: TwoInputOperator<TableBatch, TableBatch, TableBatch>> ByRow<P> {
+    fn two_inputs(
+        &mut self,
+        input: &mut Rows<RecordBatch>,
+        output: &mut Output<Rows<Vec<String>>>,
+        call: fn(&mut P, &mut TableBatch, &mut Output<TableBatch>) -> Result<()>,
+    ) -> Result<()> {
+        let parts: Vec<RecordBatch> = input.collect();
+        let Some(mut batch) = together(&parts)? else { return Ok(()) };
+        self.call(output, |operator, output| call(operator, &mut batch, output))?;
+        *input = Rows::from(parts[parts.len() - batch.rows()..].to_vec());
+        Ok(())
+    }
+}
+
+impl<P> TwoInputOperator<Rows<RecordBatch>, Rows<RecordBatch>, Rows<Vec<String>>> for ByRow<P>
+where
+    P: TwoInputOperator<TableBatch, TableBatch, TableBatch>,
+{
+    fn process_left(
+        &mut self,
+        input: &mut Rows<RecordBatch>,
+        output: &mut Output<Rows<Vec<String>>>,
+    ) -> Result<()> {
+        self.two_inputs(input, output, P::process_left)
+    }
+
+    fn process_right(
+        &mut self,
+        input: &mut Rows<RecordBatch>,
+        output: &mut Output<Rows<Vec<String>>>,
+    ) -> Result<()> {
+        self.two_inputs(input, output, P::process_right)
+    }
+
+    fn watermark(&mut self, time: Timestamp, output: &mut Output<Rows<Vec<String>>>) -> Result<Progress> {
+        self.call(output, |operator, output| operator.watermark(time, output))
     }
 
     fn tick(&mut self, output: &mut Output<Rows<Vec<String>>>) -> Result<Progress> {
