@@ -10,7 +10,7 @@
 //! | [`batch`], [`item`], [`epoch`], [`time`], [`partition`] | what flows through a channel |
 //! | [`operator`], [`two_input`], [`output`] | the contract |
 //! | [`key`], [`state`], [`snapshot`] | keyed state and its snapshots |
-//! | [`map`], [`watermark`], [`aggregate`], [`process`], [`window`], [`join`] | the operators |
+//! | [`map`], [`watermark`], [`aggregate`], [`process`], [`window`], [`join`], [`interval_join`] | the operators |
 //!
 //! ```
 //! use lotic_operators::{Operator, Output, Rows, aggregate::{Count, RunningAggregate}};
@@ -26,6 +26,7 @@ pub mod aggregate;
 pub mod batch;
 pub mod epoch;
 mod error;
+pub mod interval_join;
 pub mod item;
 pub mod join;
 pub mod key;

@@ -4,6 +4,7 @@ use super::Stream;
 use super::piped::Piped;
 use crate::plan::graph::PartitionFactory;
 use lotic_operators::aggregate::{Aggregate, Count, Fold, MapWithState, Reduce, RunningAggregate};
+use lotic_operators::interval_join::{IntervalJoin, JoinColumns, JoinRange};
 use lotic_operators::join::KeyedJoin;
 use lotic_operators::key::{Key, Value, hash_of, owner_of};
 use lotic_operators::process::{KeyedProcess, Process};
@@ -12,6 +13,7 @@ use lotic_operators::{Operator, Rows, Side, Timestamp, TwoInput};
 use std::marker::PhantomData;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A stream split by key. Rows of equal keys are processed in order by the same instance, which alone holds
 /// the key's state.
@@ -170,6 +172,79 @@ where
         Stream::new(self.piped.two_inputs(other.piped, "join", wraps, partitions, move |_| {
             Box::new(TwoInput(KeyedJoin::new(left.clone(), right.clone(), join.clone())))
         }))
+    }
+
+    /// Every row meets every row of the same key in the other stream whose event time is near its own, once: as
+    /// Flink's interval join. `times` read the event times of the left and the right rows. State is bounded as
+    /// long as both streams have watermarks; rows behind them are dropped and counted.
+    ///
+    /// ```
+    /// use lotic::operators::interval_join::JoinRange;
+    /// use lotic::{Session, Timestamp, Trigger};
+    /// use std::time::Duration;
+    ///
+    /// let seconds = |row: &(u32, i64)| Timestamp::from_millis(row.1 * 1000);
+    /// let session = Session::builder().get_or_create()?;
+    /// let delay = Duration::from_secs(1);
+    /// let orders = session.rows(vec![(1, 10), (2, 20)]).with_watermark(seconds, delay).key_by(|order| order.0);
+    /// let payments = session.rows(vec![(1, 12), (2, 45)]).with_watermark(seconds, delay).key_by(|payment| payment.0);
+    /// let soon = JoinRange::after(Duration::ZERO, Duration::from_secs(10));
+    /// let (query, paid) = orders
+    ///     .interval_join(payments, soon, (seconds, seconds), |order, payment| (order.0, payment.1 - order.1))
+    ///     .egress("paid");
+    /// query.start(Trigger::continuous("100 ms"))?.await_termination()?;
+    /// assert_eq!(paid.iter().collect::<Vec<_>>(), [(1, 2)]);
+    /// # Ok::<(), lotic::Error>(())
+    /// ```
+    pub fn interval_join<R, G, EL, ER, J, O>(
+        self,
+        other: KeyedStream<R, K, G>,
+        range: JoinRange,
+        times: (EL, ER),
+        join: J,
+    ) -> Stream<O>
+    where
+        T: Value,
+        R: Value,
+        O: Send + 'static,
+        G: Fn(&R) -> K + Clone + Send + Sync + 'static,
+        EL: FnMut(&T) -> Timestamp + Clone + Send + 'static,
+        ER: FnMut(&R) -> Timestamp + Clone + Send + 'static,
+        J: FnMut(&T, &R) -> O + Clone + Send + 'static,
+    {
+        let partitions = (by_key(self.key.clone()), by_key(other.key.clone()));
+        let (left_time, right_time) = times;
+        let read = JoinColumns { left_key: self.key, right_key: other.key, left_time, right_time };
+        let wraps = (Side::Left as fn(Rows<T>) -> _, Side::Right as fn(Rows<R>) -> _);
+        let piped = self.piped.two_inputs(other.piped, "interval-join", wraps, partitions, move |_| {
+            Box::new(TwoInput(IntervalJoin::new(range, read.clone(), join.clone())))
+        });
+        piped.describe(String::new(), range.to_string());
+        Stream::new(piped)
+    }
+
+    /// Every row meets every row of the same key in the other stream that is in the same window of this size,
+    /// once, as soon as both are there: as Flink's window join. See [`KeyedStream::interval_join`].
+    ///
+    /// # Panics
+    /// If `size` is shorter than a microsecond.
+    pub fn window_join<R, G, EL, ER, J, O>(
+        self,
+        other: KeyedStream<R, K, G>,
+        size: Duration,
+        times: (EL, ER),
+        join: J,
+    ) -> Stream<O>
+    where
+        T: Value,
+        R: Value,
+        O: Send + 'static,
+        G: Fn(&R) -> K + Clone + Send + Sync + 'static,
+        EL: FnMut(&T) -> Timestamp + Clone + Send + 'static,
+        ER: FnMut(&R) -> Timestamp + Clone + Send + 'static,
+        J: FnMut(&T, &R) -> O + Clone + Send + 'static,
+    {
+        self.interval_join(other, JoinRange::same_window(size), times, join)
     }
 }
 

@@ -161,7 +161,7 @@ impl Planner<'_> {
         );
         piped.set_uid(&self.name("stream-join"));
         piped.set_parallelism(self.instances);
-        piped.describe(detail(node), note(left, right, times));
+        piped.describe(detail(node), note(node));
         Ok(Part::new(piped.keeping_order(None), output, Emission::Once))
     }
 
@@ -246,9 +246,10 @@ fn detail(node: &Join) -> String {
 }
 
 /// The bounds, and how long rows are held.
-fn note(left: &LogicalPlan, right: &LogicalPlan, times: EventTimes) -> String {
+fn note(node: &Join) -> String {
+    let times = time_bounds::find(node);
     let name = |plan: &LogicalPlan, at: Option<usize>| at.map(|at| plan.schema().field(at).name().clone());
-    let (left, right) = (name(left, times.left), name(right, times.right));
+    let (left, right) = (name(&node.left, times.left), name(&node.right, times.right));
     let TimeBounds { lower, upper } = times.bounds;
     let sides = [("left", left.clone(), lower.map(i64::saturating_neg)), ("right", right.clone(), upper)];
     let mut said = Vec::new();
