@@ -2,6 +2,8 @@
 //! a row is its number, in seconds.
 
 use crate::data::{CLOSER, Row, all_rows};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::JoinType;
 use lotic::functions::{col, count, lit, session_window, sliding_window, sum, window};
 use lotic::{DataFrame, Result};
 use serde::{Deserialize, Serialize};
@@ -15,14 +17,19 @@ pub(crate) enum Kind {
     Sessions,
     /// The first row of each value, within the watermark.
     Duplicates,
+    /// Each row with the later ones of its key that are near and have more cents, or without any.
+    Joined,
 }
 
-pub(crate) const KINDS: [Kind; 4] = [Kind::Tumbling, Kind::Sliding, Kind::Sessions, Kind::Duplicates];
+pub(crate) const KINDS: [Kind; 5] =
+    [Kind::Tumbling, Kind::Sliding, Kind::Sessions, Kind::Duplicates, Kind::Joined];
 
 const SIZE: i64 = 100;
 const SLIDE: i64 = 50;
 const GAP: i64 = 10;
 const KEYS: i64 = 7;
+/// How near rows are that are joined.
+const NEAR: i64 = 20;
 
 /// The answer of a kind as a column of text. Files that are read in order need little delay; those that several
 /// instances read may come in any order.
@@ -41,12 +48,23 @@ pub(crate) fn query(result: &DataFrame, kind: Kind, ordered: bool) -> Result<Dat
             let rows = rows.select_expr(&["ts", "id / 10 AS g"])?.drop_duplicates_within_watermark(&["g"])?;
             return rows.select_expr(&["CAST(g AS STRING) AS line"]);
         }
+        Kind::Joined => return joined(&rows),
     };
     let groups = rows.group_by([by, col("k")])?;
     let groups = groups.agg([count(lit(1)).alias("n"), sum(col("cents")).alias("t")])?;
     let name = if kind == Kind::Sessions { "session_window" } else { "window" };
     let (start, end) = (seconds(&format!("{name}.start")), seconds(&format!("{name}.end")));
     groups.select_expr(&[&format!("concat({start}, '|', {end}, '|', CAST(k AS STRING), '|', CAST(n AS STRING), '|', CAST(t AS STRING)) AS line")])
+}
+
+fn joined(rows: &DataFrame) -> Result<DataFrame> {
+    let left = rows.select_expr(&["id AS a", "cents AS ac", "k AS ak", "ts AS at"])?;
+    let right = rows.select_expr(&["id AS b", "cents AS bc", "k AS bk", "ts AS bt"])?;
+    let near = ScalarValue::new_interval_mdn(0, 0, NEAR * 1_000_000_000);
+    let later = col("bt").gt(col("at")).and(col("bt").lt_eq(col("at") + lit(near)));
+    let condition = col("ak").eq(col("bk")).and(later).and(col("bc").gt(col("ac")));
+    let pairs = left.join_on(&right, condition, JoinType::Left)?;
+    pairs.select_expr(&["concat(CAST(a AS STRING), '|', coalesce(CAST(b AS STRING), 'none')) AS line"])
 }
 
 /// The lines of a stream, which leaves open what the last row is in; with it, those of a batch.
@@ -83,6 +101,23 @@ pub(crate) fn expected(kind: Kind, with_last: bool) -> Vec<String> {
         Kind::Duplicates => {
             let values: BTreeSet<String> = rows.iter().map(|(id, _)| (id / 10).to_string()).collect();
             return values.into_iter().collect();
+        }
+        Kind::Joined => {
+            let cents: BTreeMap<i64, i64> = rows.iter().copied().collect();
+            let near = |&(id, least): &(i64, i64)| {
+                let later = cents.range(id + 1..=id + NEAR);
+                let found: Vec<i64> = later
+                    .filter(|(other, cents)| *other % KEYS == id % KEYS && **cents > least)
+                    .map(|(other, _)| *other)
+                    .collect();
+                match found.is_empty() {
+                    true => vec![format!("{id}|none")],
+                    false => found.into_iter().map(|other| format!("{id}|{other}")).collect(),
+                }
+            };
+            let mut lines: Vec<String> = rows.iter().flat_map(near).collect();
+            lines.sort();
+            return lines;
         }
     }
     let line = |((start, end, key), (rows, cents))| format!("{start}|{end}|{key}|{rows}|{cents}");
