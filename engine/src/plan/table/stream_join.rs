@@ -147,7 +147,6 @@ impl Planner<'_> {
         let schemas = [&left_side.part, &right_side.part].map(|part| Arc::clone(part.schema()));
         // What cannot be held is told now, and not when the query is started.
         StreamJoin::new(spec.clone(), &schemas[0], &schemas[1])?;
-        let updates = self.updates;
         let wraps = (Side::Left as fn(TableBatch) -> _, Side::Right as fn(TableBatch) -> _);
         let piped = left_side.part.into_piped().try_two_inputs(
             right_side.part.into_piped(),
@@ -156,7 +155,7 @@ impl Planner<'_> {
             (left_side.partition, right_side.partition),
             move |_| {
                 let join = StreamJoin::new(spec.clone(), &schemas[0], &schemas[1])?;
-                Ok(in_time(updates, Box::new(TwoInput(join))))
+                Ok(in_time(Box::new(TwoInput(join))))
             },
         );
         piped.set_uid(&self.name("stream-join"));
