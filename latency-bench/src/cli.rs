@@ -80,6 +80,10 @@ struct RunArguments {
     /// Brokers of the kafka- workloads [default: $LOTIC_TEST_KAFKA, or a test broker that is started and stopped]
     #[arg(long, value_name = "HOST:PORT", value_parser = bootstrap)]
     bootstrap: Option<String>,
+    /// Queries of the nexmark workloads, q0 to q22; may be given several times [default: all]
+    #[cfg(any(test, feature = "tables"))]
+    #[arg(long = "query", value_name = "NAME", value_parser = query_names())]
+    queries: Vec<String>,
     /// Measure other engines too (needs the feature `peers`)
     #[arg(long)]
     peers: bool,
@@ -99,6 +103,11 @@ struct RunArguments {
 
 fn names() -> PossibleValuesParser {
     PossibleValuesParser::new(WORKLOADS.iter().map(|workload| workload.name()))
+}
+
+#[cfg(any(test, feature = "tables"))]
+fn query_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(crate::workload::nexmark::query_names())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -150,7 +159,18 @@ impl RunArguments {
             peers: self.peers,
             seed: self.seed,
             bootstrap: self.bootstrap.clone(),
+            queries: self.queries(),
         }
+    }
+
+    #[cfg(any(test, feature = "tables"))]
+    fn queries(&self) -> Vec<String> {
+        self.queries.clone()
+    }
+
+    #[cfg(not(any(test, feature = "tables")))]
+    fn queries(&self) -> Vec<String> {
+        Vec::new()
     }
 
     fn check(&self) -> Result<()> {
@@ -163,6 +183,13 @@ impl RunArguments {
         if self.bootstrap.is_some() && !self.workloads().iter().any(|workload| workload.needs_broker()) {
             return Err(Error::Input(
                 "--bootstrap is for workloads over Apache Kafka, such as --workload kafka-stateless"
+                    .to_owned(),
+            ));
+        }
+        let of_nexmark = |workload: &&dyn Workload| workload.name().starts_with("nexmark");
+        if !self.queries().is_empty() && !self.workloads().iter().any(of_nexmark) {
+            return Err(Error::Input(
+                "--query is for the queries of NEXMark: add --workload nexmark or nexmark-throughput"
                     .to_owned(),
             ));
         }
@@ -220,7 +247,7 @@ impl Command {
         match self {
             Command::List => {
                 for workload in WORKLOADS {
-                    println!("{:<16} {}", workload.name(), workload.description());
+                    println!("{:<18} {}", workload.name(), workload.description());
                 }
                 Ok(true)
             }
@@ -323,6 +350,7 @@ mod tests {
             "bench --bootstrap broker",
             "bench --bootstrap broker:0,other:9092",
             "bench --mode batch",
+            "bench --workload nexmark --query q99",
             "bench compare a",
             "bench list --runs 2",
         ] {
@@ -330,6 +358,8 @@ mod tests {
         }
         let unused = parse("bench --bootstrap one:9092,two:9092").unwrap().run.check().unwrap_err();
         assert_eq!(unused.exit_code(), 2, "no workload over a broker is asked for");
+        let unused = parse("bench --query q5").unwrap().run.check().unwrap_err();
+        assert_eq!(unused.exit_code(), 2, "no workload of NEXMark is asked for");
         let zero = parse("bench --epoch 0").unwrap().run.check().unwrap_err();
         assert_eq!(zero.exit_code(), 2);
         let missing = Report::read(std::path::Path::new("no/such/report.json")).unwrap_err();

@@ -73,6 +73,8 @@ pub struct Options {
     pub seed: u64,
     /// The brokers of the workloads over Apache Kafka; none if no such workload is asked for.
     pub bootstrap: Option<String>,
+    /// The queries of the workloads of NEXMark; empty for all of them.
+    pub queries: Vec<String>,
 }
 
 impl Default for Options {
@@ -89,6 +91,7 @@ impl Default for Options {
             peers: false,
             seed: 1,
             bootstrap: None,
+            queries: Vec::new(),
         }
     }
 }

@@ -19,6 +19,8 @@ pub mod kafka;
 mod keyed_count;
 mod live_switch;
 mod lotic;
+#[cfg(any(test, feature = "tables"))]
+pub(crate) mod nexmark;
 mod pass_through;
 mod probe;
 mod saturation;
@@ -37,6 +39,10 @@ pub static WORKLOADS: &[&dyn Workload] = &[
     &table::Table,
     #[cfg(feature = "tables")]
     &table::TableFiles,
+    #[cfg(any(test, feature = "tables"))]
+    &nexmark::Rated,
+    #[cfg(any(test, feature = "tables"))]
+    &nexmark::Saturated,
     &socket::Socket,
     #[cfg(feature = "kafka")]
     &kafka::STATELESS,

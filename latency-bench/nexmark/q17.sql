@@ -1,0 +1,12 @@
+-- NEXMark q17, auction statistics: bids and prices of each auction and day.
+-- A running aggregation; output mode update.
+-- Source: the set of Apache Flink.
+SELECT auction, to_char(date_time, '%Y-%m-%d') AS day,
+       count(*) AS total_bids,
+       count(*) FILTER (WHERE price < 10000) AS rank1_bids,
+       count(*) FILTER (WHERE price >= 10000 AND price < 1000000) AS rank2_bids,
+       count(*) FILTER (WHERE price >= 1000000) AS rank3_bids,
+       min(price) AS min_price, max(price) AS max_price, avg(price) AS avg_price, sum(price) AS sum_price,
+       max(date_time) AS date_time
+FROM bid
+GROUP BY auction, to_char(date_time, '%Y-%m-%d')

@@ -1,0 +1,6 @@
+-- NEXMark q22, get URL directories: the first three folders of a bid's URL.
+-- Source: the set of Apache Flink.
+SELECT auction, bidder, price, channel,
+       split_part(url, '/', 4) AS dir1, split_part(url, '/', 5) AS dir2, split_part(url, '/', 6) AS dir3,
+       date_time
+FROM bid
