@@ -177,7 +177,8 @@ impl EventTimeSeen {
             // The smallest id is none's, of which only the input as a whole can tell.
             Some(first) => first.id == PartitionId::NONE && active.next().is_none() && self.upstream_idle,
         };
-        if idle != self.idle {
+        // The end is said by the last watermark: what is downstream may hold rows until then.
+        if idle != self.idle && !self.ended {
             self.idle = idle;
             output.emit_idle(idle);
         }

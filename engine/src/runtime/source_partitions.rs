@@ -8,7 +8,7 @@
 use super::metrics::ActorMetrics;
 use super::stage::Signal;
 use lotic_connectors::SourcePartition;
-use lotic_operators::{Instance, PartitionId, PartitionStatus};
+use lotic_operators::{Instance, PartitionId, PartitionStatus, Timestamp};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -181,27 +181,34 @@ impl SourcePartitions {
         self.say_idle(&idle);
     }
 
-    /// The input has ended: no partition is waited for.
+    /// The input has ended: nothing will ever come, so event time is at its end. That is more than being idle:
+    /// what operators still hold of this input comes out before anybody downstream stops waiting for it.
     pub(crate) fn finish(&mut self) {
         if !std::mem::replace(&mut self.finished, true) {
+            self.say_active();
+            self.signals.push_back(Signal::Watermark(Timestamp::MAX));
             let active: Vec<usize> =
                 self.known.iter().enumerate().filter(|(_, known)| !known.idle).map(|(at, _)| at).collect();
-            self.say_idle(&active);
+            self.say_partitions_idle(&active);
         }
         self.look_at_ns = u64::MAX;
     }
 
     fn say_idle(&mut self, partitions: &[usize]) {
+        self.say_partitions_idle(partitions);
+        if !partitions.is_empty() && self.known.iter().all(|known| known.idle) && !self.idle {
+            self.idle = true;
+            self.signals.push_back(Signal::Idle(true));
+        }
+    }
+
+    fn say_partitions_idle(&mut self, partitions: &[usize]) {
         let Some((last, _)) = partitions.split_last() else { return };
         for at in partitions {
             let known = &mut self.known[*at];
             known.idle = true;
             let status = PartitionStatus { id: known.id, idle: true, more: at != last };
             self.signals.push_back(Signal::Partition(status));
-        }
-        if self.known.iter().all(|known| known.idle) && !self.idle {
-            self.idle = true;
-            self.signals.push_back(Signal::Idle(true));
         }
     }
 
@@ -311,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_without_partitions_is_idle_at_once_and_the_end_makes_all_idle_together() {
+    fn an_instance_without_partitions_is_idle_at_once_and_the_end_is_the_end_of_time() {
         let metrics = ActorMetrics::new("source[0]".to_owned(), Vec::new());
         let mut partitions = SourcePartitions::new("source".to_owned(), Instance::ONLY, None);
         partitions.begin(Some(Vec::new()), 0, &metrics);
@@ -327,9 +334,9 @@ mod tests {
         let signals: Vec<Signal> = partitions.signals.drain(..).collect();
         assert_eq!(
             signals.iter().map(|signal| more(*signal)).collect::<Vec<_>>(),
-            [Some(true), Some(false), None]
+            [None, Some(true), Some(false)]
         );
-        assert_eq!(signals[2], Signal::Idle(true));
+        assert_eq!(signals[0], Signal::Watermark(Timestamp::MAX), "before anything stops waiting");
     }
 
     #[test]

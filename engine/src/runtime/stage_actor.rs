@@ -257,7 +257,8 @@ impl<I: Batch> StageActor<I> {
         self.signals.extend(merged.idle.map(Signal::Idle));
         self.core.metrics.hold_back_input(self.watermarks.held_by());
         let Some(watermark) = merged.watermark else { return Ok(()) };
-        self.core.metrics.watermark.store(watermark.0 as u64, std::sync::atomic::Ordering::Relaxed);
+        let shown = self.watermarks.lasting().0 as u64;
+        self.core.metrics.watermark.store(shown, std::sync::atomic::Ordering::Relaxed);
         self.signal(Signal::Watermark(watermark), now, waker)
     }
 
@@ -307,11 +308,11 @@ impl<I: Batch> StageActor<I> {
     }
 
     fn runtime_snapshot(&self) -> Result<Option<OperatorSnapshot>> {
-        if self.watermarks.current() == Timestamp::MIN {
+        if self.watermarks.lasting() == Timestamp::MIN {
             return Ok(None);
         }
         let mut bytes = Vec::new();
-        codec::encode(WATERMARK, &self.watermarks.current(), &mut bytes)?;
+        codec::encode(WATERMARK, &self.watermarks.lasting(), &mut bytes)?;
         let table = TableSnapshot { table: WATERMARK, full: true, chunks: vec![(0, Arc::new(bytes))] };
         Ok(Some(OperatorSnapshot {
             operator: runtime_state_of(&self.operator),

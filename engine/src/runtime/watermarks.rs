@@ -26,14 +26,18 @@ impl std::str::FromStr for MultipleWatermarkPolicy {
     }
 }
 
-/// Merges the watermarks of channels: within an input the minimum over those that are neither idle nor ended,
-/// between inputs as the policy says, never lower than before. While all are idle it stays.
+/// Merges the watermarks of channels: within an input the minimum over those that are neither idle nor at their end,
+/// between inputs as the policy says, never lower than before. When none is left, it is the largest of all: in
+/// whatever order they went, every instance of an operator comes to the same, and a neighbour downstream that no
+/// longer waits for one of them has not gone further than that one did.
 #[derive(Debug)]
 pub(crate) struct Watermarks {
     channels: Vec<Channel>,
     inputs: usize,
     policy: MultipleWatermarkPolicy,
     current: Timestamp,
+    /// The same before the end of the input.
+    before_end: Timestamp,
     idle: bool,
     held_by: Option<usize>,
 }
@@ -65,6 +69,7 @@ impl Watermarks {
             inputs: inputs.iter().max().map_or(0, |last| last + 1),
             policy,
             current: Timestamp::MIN,
+            before_end: Timestamp::MIN,
             idle: false,
             held_by: None,
         }
@@ -75,6 +80,11 @@ impl Watermarks {
         self.current
     }
 
+    /// What a checkpoint is to keep: not the end of the input, since a query that is started again may find more.
+    pub(crate) fn lasting(&self) -> Timestamp {
+        self.before_end
+    }
+
     /// The channel that the merged watermark waits for.
     pub(crate) fn held_by(&self) -> Option<usize> {
         self.held_by
@@ -83,6 +93,7 @@ impl Watermarks {
     /// What a checkpoint said: the merged watermark does not fall behind it.
     pub(crate) fn restore(&mut self, watermark: Timestamp) {
         self.current = self.current.max(watermark);
+        self.before_end = self.current;
     }
 
     /// A channel has promised more.
@@ -105,8 +116,9 @@ impl Watermarks {
     }
 
     fn merge(&mut self) -> Merged {
-        let counted = |channel: &Channel| !channel.idle && !channel.ended;
-        let all_idle = !self.channels.iter().any(counted) && self.channels.iter().any(|one| !one.ended);
+        let over = |channel: &Channel| channel.ended || channel.watermark == Timestamp::MAX;
+        let counted = |channel: &Channel| !channel.idle && !over(channel);
+        let all_idle = !self.channels.iter().any(counted) && !self.channels.iter().all(over);
         let idle = (all_idle != self.idle).then_some(all_idle);
         self.idle = all_idle;
         let slowest_of = |input: Option<usize>| {
@@ -122,8 +134,17 @@ impl Watermarks {
             }
         };
         self.held_by = merged.map(|(_, at)| at);
-        let watermark = merged.map(|(time, _)| time).filter(|time| *time > self.current);
+        let times = self.channels.iter().map(|channel| channel.watermark);
+        let largest = || match all_idle {
+            true => times.filter(|time| *time < Timestamp::MAX).max(),
+            false => times.max(),
+        };
+        let merged = merged.map(|(time, _)| time).or_else(largest);
+        let watermark = merged.filter(|time| *time > self.current);
         self.current = watermark.unwrap_or(self.current);
+        if self.current < Timestamp::MAX {
+            self.before_end = self.current;
+        }
         Merged { watermark, idle }
     }
 }
@@ -163,6 +184,18 @@ mod tests {
         assert_eq!(merged.end(1), Merged { watermark: None, idle: Some(true) });
     }
 
+    /// A and B are two instances of one operator, of which the inputs went in another order.
+    #[test]
+    fn instances_whose_inputs_have_all_gone_idle_have_come_equally_far() {
+        for order in [[0, 1], [1, 0]] {
+            let mut merged = Watermarks::new(&[0, 0], Min);
+            assert_eq!(merged.advance(0, Timestamp(50)), Merged::default());
+            assert_eq!(merged.advance(1, Timestamp(45)), moved(45));
+            order.map(|channel| merged.set_idle(channel, true));
+            assert_eq!(merged.current(), Timestamp(50), "{order:?}");
+        }
+    }
+
     #[test]
     fn by_the_policy_max_the_fastest_input_decides_by_its_slowest_instance() {
         let mut merged = Watermarks::new(&[0, 0, 1], Max);
@@ -180,6 +213,26 @@ mod tests {
             Merged::default(),
             "the slower input is left, and nothing moves back"
         );
+    }
+
+    #[test]
+    fn an_input_at_its_end_is_not_waited_for_and_a_quiet_one_is_not_at_its_end() {
+        let mut merged = Watermarks::new(&[0, 1], Min);
+        assert_eq!(merged.advance(0, Timestamp::MAX), Merged::default());
+        assert_eq!(merged.advance(1, Timestamp(5)), moved(5));
+        assert_eq!(merged.set_idle(1, true), Merged { watermark: None, idle: Some(true) });
+        assert_eq!(merged.set_idle(1, false), Merged { watermark: None, idle: Some(false) });
+        assert_eq!(merged.advance(1, Timestamp::MAX), moved(i64::MAX));
+    }
+
+    #[test]
+    fn the_end_of_the_input_is_not_kept() {
+        let mut merged = Watermarks::new(&[0, 0], Min);
+        for time in [Timestamp(7), Timestamp::MAX] {
+            let _ = merged.advance(0, time);
+            let _ = merged.advance(1, time);
+        }
+        assert_eq!((merged.current(), merged.lasting()), (Timestamp::MAX, Timestamp(7)));
     }
 
     #[test]
@@ -241,6 +294,8 @@ mod tests {
                     (0..4).filter(|at| inputs[*at] == input && counts(*at)).map(time).min()
                 });
                 let now = if policy == Min { by_input.min() } else { by_input.max() };
+                // When none is left, they have come as far as the furthest of them.
+                let now = now.or_else(|| (0..4).map(time).max());
                 let before = reached;
                 reached = reached.max(now.unwrap_or(i64::MIN));
                 prop_assert_eq!(merged.current(), Timestamp(reached));
