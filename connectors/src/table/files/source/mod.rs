@@ -353,18 +353,18 @@ impl FilesSource {
     }
 
     /// All there is includes files that were written just now: how long to wait until they have settled. Files
-    /// that come while it waits are not waited for in turn.
-    fn settling(&mut self) -> Option<Duration> {
-        let now = Instant::now();
+    /// that come while it waits are not waited for in turn. `looked_at` is when the last look began: only a look
+    /// that began when they had settled has found them.
+    fn settling(&mut self, looked_at: Instant) -> Option<Duration> {
         match self.settled_at {
-            Some(at) if at > now => Some(at - now),
+            Some(at) if at > looked_at => Some(at.saturating_duration_since(Instant::now())),
             Some(_) => {
                 self.settled_at = None;
                 None
             }
             None if self.discovery.is_unsettled() => {
                 let wait = self.table.settings.settle();
-                self.settled_at = Some(now + wait);
+                self.settled_at = Some(Instant::now() + wait);
                 Some(wait)
             }
             None => None,
@@ -424,10 +424,11 @@ impl Source<TableBatch> for FilesSource {
 
     fn latest(&mut self, max_rows: u64, _waker: &Waker) -> Result<Latest> {
         let all = max_rows == u64::MAX;
+        let looked_at = Instant::now();
         if all || self.discovery.queue().is_empty() {
             self.look()?;
         }
-        if all && let Some(wait) = self.settling() {
+        if all && let Some(wait) = self.settling(looked_at) {
             return Ok(Latest::Pending(Some(wait)));
         }
         let reading = self.reading.iter().map(|reading| &reading.file);
