@@ -39,7 +39,8 @@ Examples:
   echo 'SELECT 1 + 1' | lotic run - --format csv          statements from standard input
   lotic run copy.sql --set workers=2 --parallelism 2      two instances on two threads
 
-Settings for --set: app.name, chaining, wait (spin, park, busy), workers, and DataFusion's `datafusion.*`.";
+Settings for --set: app.name, chaining, wait (spin, park, busy), watermark.idle (a time, or never),
+watermark.policy (min, max), workers, and DataFusion's `datafusion.*`.";
 
 /// A continuous-processing engine for streams, files and tables, in SQL.
 #[derive(Debug, Parser)]

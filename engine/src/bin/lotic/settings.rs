@@ -3,12 +3,14 @@
 use crate::args::RunOptions;
 use crate::fault::Fault;
 use lotic::connectors::table::options::nearest;
+use lotic::query::parse_interval;
 use lotic::{Session, WaitStrategy};
 use std::str::FromStr;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 /// What `--set` knows, apart from DataFusion's own settings.
-const KNOWN: [&str; 4] = ["app.name", "chaining", "wait", "workers"];
+const KNOWN: [&str; 6] = ["app.name", "chaining", "wait", "watermark.idle", "watermark.policy", "workers"];
 /// What the names of DataFusion's settings begin with.
 const DATAFUSION: &str = "datafusion.";
 
@@ -27,6 +29,8 @@ pub(crate) fn session(options: &RunOptions) -> Result<Session, Fault> {
             "chaining" => builder.chaining(parsed(key, value, "true or false")?),
             "workers" => builder.workers(parsed(key, value, "a number")?),
             "wait" => builder.wait(wait(value)?),
+            "watermark.idle" => builder.idle_after(idle(value)?),
+            "watermark.policy" => builder.multiple_watermark_policy(parsed(key, value, "min or max")?),
             _ if key.starts_with(DATAFUSION) => {
                 later.push((key, value));
                 builder
@@ -53,6 +57,17 @@ fn wait(value: &str) -> Result<WaitStrategy, Fault> {
         "park" => Ok(WaitStrategy::Park),
         "busy" => Ok(WaitStrategy::BusySpin),
         _ => Err(Fault::input(format!("--set wait={value}: expected spin, park or busy"))),
+    }
+}
+
+fn idle(value: &str) -> Result<Option<Duration>, Fault> {
+    match value {
+        "never" => Ok(None),
+        time => parse_interval(time).map(Some).map_err(|_| {
+            Fault::input(format!(
+                "--set watermark.idle={value}: expected a time such as `1 minute`, or never"
+            ))
+        }),
     }
 }
 
