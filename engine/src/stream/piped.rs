@@ -165,10 +165,23 @@ impl<B: Batch> Piped<B> {
         partitions: (PartitionFactory<B>, PartitionFactory<R>),
         mut make: impl FnMut(Instance) -> Box<dyn Operator<I, O>> + Send + 'static,
     ) -> Piped<O> {
+        self.try_two_inputs(other, kind, (left, right), partitions, move |instance| Ok(make(instance)))
+    }
+
+    /// As [`Piped::two_inputs`], for an operator that may fail to be built.
+    #[allow(clippy::too_many_arguments, reason = "two of everything")]
+    pub(crate) fn try_two_inputs<R: Batch, I: Batch, O: Batch>(
+        self,
+        other: Piped<R>,
+        kind: &str,
+        (left, right): (fn(B) -> I, fn(R) -> I),
+        partitions: (PartitionFactory<B>, PartitionFactory<R>),
+        make: impl FnMut(Instance) -> crate::error::Result<Box<dyn Operator<I, O>>> + Send + 'static,
+    ) -> Piped<O> {
         let id = self.reserve();
         let mut incoming = self.connect::<I>(id, left, (Some(&partitions.0), false));
         incoming.extend(other.connect::<I>(id, right, (Some(&partitions.1), false)));
-        self.operator_node(id, kind, false, incoming, move |instance| Ok(make(instance)))
+        self.operator_node(id, kind, false, incoming, make)
     }
 
     /// Adds a place with several outputs; `make` gives the rule of each instance.

@@ -15,19 +15,27 @@ pub(super) struct EpochTime<I = TableBatch> {
     operator: Box<dyn Operator<I, TableBatch>>,
     /// The watermark that the operator will learn of.
     pending: Option<Timestamp>,
+    /// Whether the input is idle, said behind that watermark: nobody may stop waiting for what it closes.
+    pending_idle: Option<bool>,
+    /// The operator is learning and has more to emit: nothing else may come in between.
+    learning: bool,
 }
 
 impl<I: Batch> EpochTime<I> {
     pub(super) fn new(operator: Box<dyn Operator<I, TableBatch>>) -> EpochTime<I> {
-        EpochTime { operator, pending: None }
+        EpochTime { operator, pending: None, pending_idle: None, learning: false }
     }
 
     fn learn(&mut self, output: &mut Output<TableBatch>) -> Result<Progress> {
         if let Some(watermark) = self.pending {
-            if self.operator.watermark(watermark, output)? == Progress::Again {
+            self.learning = self.operator.watermark(watermark, output)? == Progress::Again;
+            if self.learning {
                 return Ok(Progress::Again);
             }
             self.pending = None;
+        }
+        if let Some(idle) = self.pending_idle.take() {
+            self.operator.idle(idle, output)?;
         }
         Ok(Progress::Done)
     }
@@ -40,13 +48,17 @@ impl<I: Batch> Operator<I, TableBatch> for EpochTime<I> {
 
     fn watermark(&mut self, watermark: Timestamp, output: &mut Output<TableBatch>) -> Result<Progress> {
         self.pending = Some(watermark);
-        if output.by_epoch() {
+        if output.by_epoch() && !self.learning {
             return Ok(Progress::Done);
         }
         self.learn(output)
     }
 
     fn idle(&mut self, idle: bool, output: &mut Output<TableBatch>) -> Result<()> {
+        if self.pending.is_some() {
+            self.pending_idle = Some(idle);
+            return Ok(());
+        }
         self.operator.idle(idle, output)
     }
 

@@ -3,11 +3,12 @@
 //! A pure function over the plan, called before anything is built.
 
 use super::bounded::stream_of;
+use super::stream_join;
 use crate::error::{Error, Result};
 use crate::table::event_time::{DeduplicateNode, WatermarkNode, WindowsNode, session_at};
 use crate::table::is_streaming;
 use datafusion::arrow::datatypes::Field;
-use datafusion::common::{JoinType, NullEquality};
+use datafusion::common::JoinType;
 use datafusion::logical_expr::logical_plan::{Aggregate, Extension, Join, Unnest};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use lotic_connectors::table::OutputMode;
@@ -208,18 +209,17 @@ impl Rules {
     }
 
     fn join(&self, node: &Join, under: bool) -> Result<Emission> {
-        let (left, right) = (is_streaming(&node.left), is_streaming(&node.right));
-        if left && right {
-            let set = node.null_equality == NullEquality::NullEqualsNull
-                && matches!(node.join_type, JoinType::LeftSemi | JoinType::LeftAnti);
-            return refuse(if set {
-                "EXCEPT and INTERSECT of two streams would have to keep both for ever: read one side as a \
-                 bounded table with `read`"
-            } else {
-                "joins of two streams are not supported yet (they need watermarks): read one side as a \
-                 bounded table with `read`"
-            });
+        if stream_join::is_of_streams(node) {
+            for input in [&node.left, &node.right] {
+                self.once(
+                    input,
+                    "a join of two streams keeps their rows",
+                    "join the streams before the aggregation",
+                )?;
+            }
+            return stream_join::check(node, self.mode).map(|()| Emission::Once);
         }
+        let (left, right) = (is_streaming(&node.left), is_streaming(&node.right));
         let preserved = match node.join_type {
             JoinType::Inner => true,
             JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark if right => {

@@ -12,6 +12,7 @@
 //! | `grouping` | the keys of an aggregation; grouping sets |
 //! | `unnest` | lists to rows, structs to columns |
 //! | `join` | a stream with a bounded table |
+//! | `stream_join`, `time_bounds` | two streams, and how far apart their rows may lie |
 //! | `bounded` | what DataFusion runs as a whole |
 //! | `clock` | `now()` for each batch |
 //!
@@ -30,8 +31,10 @@ mod legal;
 mod optimize;
 mod part;
 mod stateful;
+mod stream_join;
 #[cfg(feature = "testing")]
 pub(crate) mod testing;
+mod time_bounds;
 mod unnest;
 mod windows;
 
@@ -155,6 +158,7 @@ impl Planner<'_> {
                 Ok(part.filter(predicate, &node.predicate))
             }
             LogicalPlan::Union(node) => self.union(node, under),
+            LogicalPlan::Join(node) if stream_join::is_of_streams(node) => self.stream_join(node, under),
             LogicalPlan::Join(node) => self.join(node, under),
             LogicalPlan::Unnest(node) => self.unnest(node, under),
             LogicalPlan::Aggregate(node) => self.aggregate(node, under),
