@@ -235,10 +235,10 @@ fn bench() -> PlanBench {
     let bench = PlanBench::new(Session::builder().parallelism(2).get_or_create().unwrap()).unwrap();
     let schema = rows(&[]).schema();
     for name in ["l", "r"] {
-        let table = Arc::new(MemoryTable::new(name, schema.clone()));
+        let table = Arc::new(MemoryTable::new(name, Arc::clone(&schema)));
         bench.stream_with_watermark(name, table, "ts", DELAY).unwrap();
     }
-    bench.stream("u", Arc::new(MemoryTable::new("u", schema.clone()))).unwrap();
+    bench.stream("u", Arc::new(MemoryTable::new("u", Arc::clone(&schema)))).unwrap();
     bench.table("d", schema, vec![]).unwrap();
     bench
 }

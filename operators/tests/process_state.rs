@@ -107,81 +107,96 @@ struct Model {
     timers: Vec<Timestamp>,
 }
 
+/// How far time has come.
+#[derive(Clone, Copy)]
+struct Times {
+    watermark: Timestamp,
+    now: Timestamp,
+}
+
+fn expires(time: Timestamp, after: Duration) -> Option<Timestamp> {
+    (time > Timestamp::MIN).then(|| time.plus(after))
+}
+
+impl Model {
+    fn look(&mut self, key: u8, times: Times) -> Seen {
+        let lives = |expires: &Option<Timestamp>, now: Timestamp| expires.is_none_or(|time| time > now);
+        self.last = self.last.filter(|(_, expires)| lives(expires, times.watermark));
+        self.recent.retain(|(_, expires)| lives(expires, times.now));
+        self.by_item.retain(|_, (_, expires)| lives(expires, times.watermark));
+        let by_item = self.by_item.iter().map(|(item, (count, _))| (*item, *count)).collect();
+        let recent = self.recent.iter().map(|(value, _)| *value).collect();
+        (key, self.last.map(|(value, _)| value), recent, by_item)
+    }
+
+    fn act(&mut self, what: Do, Times { watermark, now }: Times) {
+        match what {
+            Do::Look => {}
+            Do::SetLast(value) => self.last = Some((value, expires(watermark, LAST))),
+            Do::TakeLast => self.last = None,
+            Do::Push(value) => self.recent.push((value, expires(now, RECENT))),
+            Do::Pop => {
+                if !self.recent.is_empty() {
+                    self.recent.remove(0);
+                }
+            }
+            Do::Put(item) => {
+                let (count, time) = self.by_item.entry(item).or_insert((0, None));
+                (*count, *time) = (*count + 1, expires(watermark, BY_ITEM));
+            }
+            Do::Remove(item) => drop(self.by_item.remove(&item)),
+            Do::Clear => *self = Model { timers: std::mem::take(&mut self.timers), ..Model::default() },
+            Do::Timer(after) => {
+                let time = Timestamp(watermark.0.max(0) + after);
+                if !self.timers.contains(&time) {
+                    self.timers.push(time);
+                }
+            }
+        }
+    }
+
+    /// The first watermark: what was written before lives from it on.
+    fn begin_event_time(&mut self, time: Timestamp) {
+        let last = self.last.iter_mut().map(|(_, expires)| (expires, LAST));
+        let items = self.by_item.values_mut().map(|(_, expires)| (expires, BY_ITEM));
+        last.chain(items).for_each(|(expires, after)| *expires = Some(time.plus(after)));
+    }
+
+    fn take_due(&mut self, watermark: Timestamp) -> Vec<Timestamp> {
+        let due = self.timers.iter().filter(|time| **time <= watermark).copied().collect();
+        self.timers.retain(|time| *time > watermark);
+        due
+    }
+}
+
 /// What every row and timer sees, filtered at each look from what was written.
 fn reference(events: &[Event<Row>]) -> Vec<Seen> {
     let (mut models, mut seen): (BTreeMap<u8, Model>, Vec<Seen>) = Default::default();
-    let (mut watermark, mut now) = (Timestamp::MIN, Timestamp::MIN);
-    let look = |key: u8, model: &mut Model, watermark: Timestamp, now: Timestamp| -> Seen {
-        let lives = |expires: &Option<Timestamp>, now: Timestamp| expires.is_none_or(|time| time > now);
-        model.last = model.last.filter(|(_, expires)| lives(expires, watermark));
-        model.recent.retain(|(_, expires)| lives(expires, now));
-        model.by_item.retain(|_, (_, expires)| lives(expires, watermark));
-        let by_item = model.by_item.iter().map(|(item, (count, _))| (*item, *count)).collect();
-        (
-            key,
-            model.last.map(|(value, _)| value),
-            model.recent.iter().map(|(value, _)| *value).collect(),
-            by_item,
-        )
-    };
-    let expires = |time: Timestamp, after: Duration| (time > Timestamp::MIN).then(|| time.plus(after));
+    let mut times = Times { watermark: Timestamp::MIN, now: Timestamp::MIN };
     for event in events {
         match event {
             Event::Row(Row { key, what }) => {
                 let model = models.entry(*key).or_default();
-                seen.push(look(*key, model, watermark, now));
-                match *what {
-                    Do::Look => {}
-                    Do::SetLast(value) => model.last = Some((value, expires(watermark, LAST))),
-                    Do::TakeLast => model.last = None,
-                    Do::Push(value) => model.recent.push((value, expires(now, RECENT))),
-                    Do::Pop => {
-                        if !model.recent.is_empty() {
-                            model.recent.remove(0);
-                        }
-                    }
-                    Do::Put(item) => {
-                        let (count, time) = model.by_item.entry(item).or_insert((0, None));
-                        (*count, *time) = (*count + 1, expires(watermark, BY_ITEM));
-                    }
-                    Do::Remove(item) => drop(model.by_item.remove(&item)),
-                    Do::Clear => {
-                        *model = Model { timers: std::mem::take(&mut model.timers), ..Model::default() }
-                    }
-                    Do::Timer(after) => {
-                        let time = Timestamp(watermark.0.max(0) + after);
-                        if !model.timers.contains(&time) {
-                            model.timers.push(time);
-                        }
-                    }
-                }
+                seen.push(model.look(*key, times));
+                model.act(*what, times);
             }
             Event::Watermark(time) => {
-                if watermark == Timestamp::MIN {
-                    for model in models.values_mut() {
-                        let last = model.last.iter_mut().map(|(_, expires)| (expires, LAST));
-                        let items = model.by_item.values_mut().map(|(_, expires)| (expires, BY_ITEM));
-                        last.chain(items).for_each(|(expires, after)| *expires = Some(time.plus(after)));
-                    }
+                if times.watermark == Timestamp::MIN {
+                    models.values_mut().for_each(|model| model.begin_event_time(*time));
                 }
-                watermark = *time;
-                let mut due = Vec::new();
+                times.watermark = *time;
                 for (key, model) in &mut models {
-                    due.extend(
-                        model.timers.iter().filter(|time| **time <= watermark).map(|time| (*time, *key)),
-                    );
-                    model.timers.retain(|time| *time > watermark);
-                }
-                for (_, key) in due {
-                    seen.push(look(key, models.get_mut(&key).expect("it has timers"), watermark, now));
+                    for _ in model.take_due(*time) {
+                        seen.push(model.look(*key, times));
+                    }
                 }
             }
             Event::Time(time) => {
-                if now == Timestamp::MIN {
+                if times.now == Timestamp::MIN {
                     let recent = models.values_mut().flat_map(|model| &mut model.recent);
                     recent.for_each(|(_, expires)| *expires = Some(time.plus(RECENT)));
                 }
-                now = *time;
+                times.now = *time;
             }
             _ => {}
         }

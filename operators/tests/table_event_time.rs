@@ -258,7 +258,7 @@ proptest! {
             promised = promised.max(expected);
             let got = output.take().map(|item| match item {
                 Emitted::Watermark(time) => time.0,
-                Emitted::Batch(_) => panic!("one batch makes one"),
+                Emitted::Batch(_) | Emitted::Idle(_) => panic!("one batch makes one"),
             });
             prop_assert_eq!(got, expected);
         }
@@ -401,6 +401,7 @@ fn pass_on(from: &mut Output<TableBatch>, next: &mut GroupedAggregate, output: &
         match item {
             Emitted::Batch(mut rows) => next.process(&mut rows, output).unwrap(),
             Emitted::Watermark(time) => while next.watermark(time, output).unwrap() == Progress::Again {},
+            Emitted::Idle(idle) => next.idle(idle, output).unwrap(),
         }
     }
 }

@@ -280,6 +280,7 @@ fn taken(output: &mut Output<TableBatch>) -> (Vec<String>, Option<i64>) {
                 rows.extend(rows_as_text(batch.rows_left()).into_iter().map(|row| row[1..].join(" ")));
             }
             Emitted::Watermark(time) => watermark = Some(time.0),
+            Emitted::Idle(_) => {}
         }
     }
     (rows, watermark)

@@ -63,7 +63,9 @@ fn stream_join_prints_every_click_once() {
     let done = command(&["run", &file, "--trigger", "continuous:100ms"]).output().unwrap();
     let (out, err) = (String::from_utf8(done.stdout).unwrap(), String::from_utf8(done.stderr).unwrap());
     assert!(done.status.success(), "{err}");
-    let first = |line: &str| line.trim_matches('|').split('|').next().map(str::trim).and_then(|cell| cell.parse().ok());
+    let first = |line: &str| {
+        line.trim_matches('|').split('|').next().map(str::trim).and_then(|cell| cell.parse().ok())
+    };
     let mut ads: Vec<i64> = out.lines().filter(|line| line.starts_with('|')).filter_map(first).collect();
     ads.sort_unstable();
     assert_eq!(ads, (0..20).map(|ad| ad * 100).collect::<Vec<_>>(), "{out}");
@@ -95,7 +97,9 @@ fn csv_to_csv_writes_all_four_formats_once() {
 
 #[test]
 fn the_examples_can_be_explained_without_running() {
-    for name in ["socket_to_console.sql", "running_count.sql", "csv_to_csv.sql", "windows.sql", "stream_join.sql"] {
+    for name in
+        ["socket_to_console.sql", "running_count.sql", "csv_to_csv.sql", "windows.sql", "stream_join.sql"]
+    {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("nomes")).unwrap();
         let mut command = command(&["explain", &format!("{SQL}/{name}")]);
