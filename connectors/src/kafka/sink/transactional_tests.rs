@@ -13,6 +13,18 @@ use std::task::Waker;
 
 const WAIT: Duration = Duration::from_secs(60);
 
+/// A commit is answered before its marker can be read: the ends are these in the end, and nothing beyond.
+fn wait_for_ends(bootstrap: &str, topic: &str, expected: (i64, i64)) {
+    let deadline = Instant::now() + WAIT;
+    loop {
+        let found = ends(bootstrap, topic);
+        if found == expected {
+            return;
+        }
+        assert!(found <= expected && Instant::now() < deadline, "{found:?} and not {expected:?}");
+    }
+}
+
 /// Offsets taken up by records and markers, and those before which every transaction has ended.
 fn ends(bootstrap: &str, topic: &str) -> (i64, i64) {
     let end = |isolation: &str| {
@@ -80,7 +92,7 @@ fn an_epoch_whose_transaction_the_brokers_gave_up_is_sent_again() {
     committer.commit(Epoch(1), &[&outbox]).unwrap();
     assert_eq!(attempts.load(Ordering::SeqCst), 2);
     // Once more the record and a marker, which commits it.
-    assert_eq!(ends(broker.bootstrap(), &world.topic), (4, 4));
+    wait_for_ends(broker.bootstrap(), &world.topic, (4, 4));
     drop(committer);
     assert_eq!(world.committer().last_committed().unwrap(), Epoch(1));
 }
@@ -103,7 +115,7 @@ fn epochs_that_wait_are_committed_by_one_transaction() {
     committer.commit_all(&[prepared(1), prepared(2), prepared(3)]).unwrap();
     assert_eq!(transactions.load(Ordering::SeqCst), 1);
     // Three records and one marker.
-    assert_eq!(ends(broker.bootstrap(), &world.topic), (4, 4));
+    wait_for_ends(broker.bootstrap(), &world.topic, (4, 4));
     committer.commit_all(&[prepared(2), prepared(3)]).unwrap();
     drop(committer);
     // As a recovery would have it: some are committed, some are not.
@@ -111,7 +123,7 @@ fn epochs_that_wait_are_committed_by_one_transaction() {
     assert_eq!(successor.last_committed().unwrap(), Epoch(3));
     successor.commit_all(&[prepared(2), prepared(3), prepared(4)]).unwrap();
     assert_eq!(transactions.load(Ordering::SeqCst), 2);
-    assert_eq!(ends(broker.bootstrap(), &world.topic), (6, 6));
+    wait_for_ends(broker.bootstrap(), &world.topic, (6, 6));
     assert_eq!(successor.last_committed().unwrap(), Epoch(4));
 }
 
@@ -150,7 +162,7 @@ fn a_process_that_dies_with_its_transaction_open_leaves_nothing_behind() {
     assert_eq!(successor.last_committed().unwrap(), Epoch::NONE);
     successor.commit(Epoch(1), &[&outbox]).unwrap();
     drop(dying);
-    assert_eq!(ends(broker.bootstrap(), &world.topic), (4, 4));
+    wait_for_ends(broker.bootstrap(), &world.topic, (4, 4));
 }
 
 #[test]
@@ -171,5 +183,5 @@ fn a_successor_that_comes_in_the_middle_of_an_epoch_wins() {
     let mut third = world.committer();
     assert_eq!(third.last_committed().unwrap(), Epoch::NONE);
     third.commit(Epoch(1), &[&outbox]).unwrap();
-    assert_eq!(ends(broker.bootstrap(), &world.topic), (4, 4));
+    wait_for_ends(broker.bootstrap(), &world.topic, (4, 4));
 }
