@@ -8,7 +8,7 @@ use crate::support::mode::Mode;
 use crate::support::process::{End, Kill, Meanwhile, run};
 use crate::support::random::Random;
 use crate::support::schedule::Schedule;
-use crate::windows::KINDS;
+use crate::windows::{KINDS, Kind};
 use lotic::Session;
 use std::collections::{BTreeSet, VecDeque};
 use std::fs;
@@ -97,7 +97,10 @@ impl Campaign {
         let input = self.formats.0[number % 5].to_owned();
         let output = match number % 7 {
             _ if number % 3 == 1 => {
-                Output::Windows { kind: random.choose(&KINDS), ordered: random.below(3) > 0 }
+                let kind = random.choose(&KINDS);
+                // What has to be over is closed by the last file, which several instances would wait for in turn
+                // until those that have no more files are idle.
+                Output::Windows { kind, ordered: kind != Kind::Duplicates || random.below(3) > 0 }
             }
             2 => Output::Batches { counted: true },
             5 => Output::Batches { counted: false },
