@@ -287,7 +287,7 @@ fn call(kind: Kind, time: Expr, intervals: impl IntoIterator<Item = IntervalText
 /// let clicks = session.sql("SELECT TIMESTAMP '2024-01-01 00:00:07' AS ts")?;
 /// let counts = clicks.group_by([window(col("ts"), "10 seconds")])?.count()?;
 /// let shown = counts.select_expr(&["window['start'] AS start", "count"])?.show_string(20, None)?;
-/// assert_eq!(shown.lines().nth(3), Some("|2024-01-01 00:00:00|    1|"));
+/// assert_eq!(shown.lines().nth(3), Some("|2024-01-01 00:00:00|1    |"));
 /// # Ok::<(), lotic::Error>(())
 /// ```
 #[must_use]
