@@ -8,6 +8,10 @@ pub const KEY_GROUPS: u16 = 128;
 /// first change to a page after a marker copies this many entries at most.
 pub const PAGE_ENTRIES: usize = 64;
 
+/// Rows whose look-ups in keyed state are under way at once: more than a processor overlaps, and few enough that
+/// what they found is still in its first cache when they are applied.
+pub const PROBES_AT_ONCE: usize = 128;
+
 /// Parts of the hash index of a state table. One part grows at a time, which bounds the pause of growing.
 pub const INDEX_SHARDS: usize = 64;
 

@@ -6,11 +6,11 @@ pub use ready::{Average, Collect, First, Last, Max, Min, Sum};
 
 use crate::batch::Rows;
 use crate::error::Result;
-use crate::key::{Key, Value, hash_of};
+use crate::key::{Key, Value};
 use crate::operator::Operator;
 use crate::output::Output;
 use crate::snapshot::{Restore, Snapshot};
-use crate::state::KeyedState;
+use crate::state::{KeyedState, Updates};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -149,13 +149,15 @@ pub struct RunningAggregate<T, K: Key, A: Aggregate<T>, F> {
     key: F,
     aggregate: A,
     state: KeyedState<K, A::State>,
+    updates: Updates<K>,
     rows: PhantomData<fn(T)>,
 }
 
 impl<T, K: Key, A: Aggregate<T>, F: FnMut(&T) -> K> RunningAggregate<T, K, A, F> {
     /// `key` reads a row's key.
     pub fn new(key: F, aggregate: A) -> Self {
-        RunningAggregate { key, aggregate, state: KeyedState::new("aggregate"), rows: PhantomData }
+        let (state, updates) = (KeyedState::new("aggregate"), Updates::default());
+        RunningAggregate { key, aggregate, state, updates, rows: PhantomData }
     }
 }
 
@@ -167,15 +169,12 @@ where
     F: FnMut(&T) -> K + Send,
 {
     fn process(&mut self, input: &mut Rows<T>, output: &mut Output<Rows<(K, A::Out)>>) -> Result<()> {
-        let room = output.room();
-        let builder = output.builder();
-        builder.reserve(room.min(input.len()));
-        for row in input.by_ref().take(room) {
-            let key = (self.key)(&row);
-            let state = self.state.entry(hash_of(&key), &key, || self.aggregate.init());
-            self.aggregate.add(state, row);
-            builder.push((key, self.aggregate.result(state)));
-        }
+        let aggregate = &self.aggregate;
+        let init = || aggregate.init();
+        self.updates.run(&mut self.state, input, output, &mut self.key, init, |key, state, row| {
+            aggregate.add(state, row);
+            (key, aggregate.result(state))
+        });
         Ok(())
     }
 
@@ -195,13 +194,15 @@ pub struct MapWithState<T, K: Key, S: Value, F, G> {
     key: F,
     update: G,
     state: KeyedState<K, S>,
+    updates: Updates<K>,
     rows: PhantomData<fn(T)>,
 }
 
 impl<T, K: Key, S: Value + Default, F, G> MapWithState<T, K, S, F, G> {
     /// `key` reads a row's key; `update` is given the key's state, at first the default, and the row.
     pub fn new(key: F, update: G) -> Self {
-        MapWithState { key, update, state: KeyedState::new("map-with-state"), rows: PhantomData }
+        let (state, updates) = (KeyedState::new("map-with-state"), Updates::default());
+        MapWithState { key, update, state, updates, rows: PhantomData }
     }
 }
 
@@ -215,12 +216,10 @@ where
     G: FnMut(&mut S, T) -> U + Send,
 {
     fn process(&mut self, input: &mut Rows<T>, output: &mut Output<Rows<U>>) -> Result<()> {
-        let room = output.room();
-        let (state, key, update) = (&mut self.state, &mut self.key, &mut self.update);
-        output.builder().extend(input.by_ref().take(room).map(|row| {
-            let key = key(&row);
-            update(state.entry(hash_of(&key), &key, S::default), row)
-        }));
+        let update = &mut self.update;
+        self.updates.run(&mut self.state, input, output, &mut self.key, S::default, |_, state, row| {
+            update(state, row)
+        });
         Ok(())
     }
 

@@ -58,6 +58,12 @@ impl Index {
             .map(|slot| slot.number)
     }
 
+    /// The first number stored under `hash`, or under one that looks the same here: the numbers of few keys do.
+    #[inline(always)]
+    pub(crate) fn first(&self, hash: u64) -> Option<u32> {
+        self.find(hash, |_| true)
+    }
+
     /// Stores a number that is not there yet.
     pub(crate) fn insert(&mut self, hash: u64, number: u32) {
         let short = short(hash);

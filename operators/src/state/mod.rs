@@ -9,8 +9,10 @@ pub mod codec;
 mod index;
 mod keyed;
 mod timers;
+mod updates;
 
 #[cfg(feature = "table")]
 pub(crate) use index::Index;
-pub use keyed::KeyedState;
+pub use keyed::{KeyedState, Probe};
 pub use timers::{KeyTimers, Timers};
+pub(crate) use updates::Updates;
