@@ -4,7 +4,7 @@
 use lotic_connectors::kafka::{KafkaOffsets, KafkaParameters, KafkaRecord, KafkaSource, KafkaTopics};
 use lotic_connectors::source::Latest;
 use lotic_connectors::testing::kafka::TestBroker;
-use lotic_connectors::{Offsets, PollRequest, Polled, Result, Source, SourceFactory};
+use lotic_connectors::{ConnectorError, Offsets, PollRequest, Polled, Result, Source, SourceFactory};
 use lotic_operators::{Instance, Rows};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -134,12 +134,31 @@ impl Driver {
         }
     }
 
+    /// Reads this many records, unless it fails before.
+    pub fn try_read(&mut self, count: usize) -> Result<Vec<KafkaRecord>> {
+        let mut read = Vec::new();
+        let deadline = Instant::now() + PATIENCE;
+        while read.len() < count {
+            match self.try_poll(1000, None)? {
+                Polled::Batch(rows) => read.extend(rows),
+                Polled::Pending(wait) => self.wait(wait, deadline),
+                Polled::AtEnd | Polled::Finished => unreachable!("a topic has no end"),
+            }
+        }
+        Ok(read)
+    }
+
     /// Polls until there is an error, dropping rows.
     pub fn error(&mut self) -> String {
+        self.failure().to_string()
+    }
+
+    /// The same, as the error that it is.
+    pub fn failure(&mut self) -> ConnectorError {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.try_poll(1000, None) {
-                Err(error) => return error.to_string(),
+                Err(error) => return error,
                 Ok(Polled::Pending(wait)) => self.wait(wait, deadline),
                 Ok(_) => {}
             }

@@ -5,8 +5,13 @@
 //! process. Where there is no JDK or no Maven, [`TestBroker::shared`] and [`TestBroker::start`] return `None`
 //! and say so on standard error; where `CI` is set that is a failure.
 
+mod access;
 mod install;
 mod process;
+mod security;
+
+pub use access::{Operation, Resource};
+pub use security::{Certificates, Listener, Security};
 
 use install::NoBroker;
 use process::{Process, is_ready};
@@ -56,7 +61,12 @@ impl TestBroker {
 
     /// A new broker, which can be killed; `None` if there can be none.
     pub fn start_own() -> Option<TestBroker> {
-        match Process::start() {
+        TestBroker::start_secured(&Security::default())
+    }
+
+    /// A new broker that asks who connects; `None` if there can be none.
+    pub fn start_secured(security: &Security<'_>) -> Option<TestBroker> {
+        match Process::start(security) {
             Ok(process) => {
                 Some(TestBroker { bootstrap: process.bootstrap(), process: Some(Mutex::new(process)) })
             }
@@ -76,13 +86,36 @@ impl TestBroker {
     /// # Errors
     /// If there can be none; the text says why.
     pub fn try_start_own() -> Result<TestBroker, String> {
-        let process = Process::start().map_err(|error| error.to_string())?;
+        let process = Process::start(&Security::default()).map_err(|error| error.to_string())?;
         Ok(TestBroker { bootstrap: process.bootstrap(), process: Some(Mutex::new(process)) })
     }
 
     /// Its address, `host:port`.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// Its address where it checks who connects.
+    pub fn listener(&self, listener: Listener) -> String {
+        let own = self.own().expect("a broker that was given has no listeners of ours");
+        let found = own.listeners().iter().find(|(kind, _)| *kind == listener);
+        found.map(|(_, address)| address.clone()).expect("the broker was started with this listener")
+    }
+
+    /// The certificates that were made for it.
+    pub fn certificates(&self) -> Certificates {
+        let own = self.own().expect("a broker that was given has no certificates of ours");
+        own.certificates().cloned().expect("the broker was started with TLS")
+    }
+
+    /// Lets a user do this. Brokers heed it within a moment.
+    pub fn grant(&self, user: &str, operation: Operation, resource: Resource<'_>) {
+        access::change(&self.bootstrap, true, user, operation, resource).expect("the right is granted");
+    }
+
+    /// Takes back what was granted. Brokers heed it within a moment.
+    pub fn revoke(&self, user: &str, operation: Operation, resource: Resource<'_>) {
+        access::change(&self.bootstrap, false, user, operation, resource).expect("the right is taken back");
     }
 
     /// The file that it logs to; `None` for a broker that was given.

@@ -1,6 +1,7 @@
 //! The process of a test broker.
 
 use super::install::{NoBroker, class_path, folder};
+use super::security::{Certificates, Listener, Security};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::fs::{self, File};
@@ -35,11 +36,13 @@ pub(super) struct Process {
     _lock: File,
     class_path: String,
     port: u16,
+    listeners: Vec<(Listener, String)>,
+    certificates: Option<Certificates>,
     running: Option<Running>,
 }
 
 impl Process {
-    pub(super) fn start() -> Result<Process, NoBroker> {
+    pub(super) fn start(security: &Security<'_>) -> Result<Process, NoBroker> {
         let class_path = class_path()?;
         let folder = folder()?;
         remove_old(&folder);
@@ -49,17 +52,32 @@ impl Process {
         fs::create_dir_all(&home).map_err(failed)?;
         let lock =
             File::create(home.join("lock")).and_then(|lock| lock.lock().map(|()| lock)).map_err(failed)?;
-        let (port, controller) = free_ports().map_err(|error| NoBroker::failed("no free port", error))?;
-        fs::write(home.join("server.properties"), properties(&home, port, controller)).map_err(failed)?;
+        let certificates = if security.tls { Some(Certificates::make(&home)?) } else { None };
+        let kinds = security.listeners();
+        let ports = free_ports(2 + kinds.len()).map_err(|error| NoBroker::failed("no free port", error))?;
+        let listeners: Vec<(Listener, u16)> = kinds.into_iter().zip(ports[2..].iter().copied()).collect();
+        let properties = properties(&home, ports[0], ports[1], &listeners) + &security.properties(&home);
+        fs::write(home.join("server.properties"), properties).map_err(failed)?;
         fs::write(home.join("log4j2.properties"), LOGGING).map_err(failed)?;
-        let mut process = Process { home, _lock: lock, class_path, port, running: None };
-        process.format()?;
+        let listeners = listeners.into_iter().map(|(kind, port)| (kind, address(port))).collect();
+        let port = ports[0];
+        let mut process =
+            Process { home, _lock: lock, class_path, port, listeners, certificates, running: None };
+        process.format(&security.format_arguments())?;
         process.restart()?;
         Ok(process)
     }
 
     pub(super) fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        address(self.port)
+    }
+
+    pub(super) fn listeners(&self) -> &[(Listener, String)] {
+        &self.listeners
+    }
+
+    pub(super) fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.as_ref()
     }
 
     pub(super) fn log(&self) -> PathBuf {
@@ -81,12 +99,13 @@ impl Process {
         arguments.into()
     }
 
-    fn format(&self) -> Result<(), NoBroker> {
+    fn format(&self, more: &[String]) -> Result<(), NoBroker> {
         let java = self.java();
         let output = Command::new(&java[0])
             .args(&java[1..])
             .args(["kafka.tools.StorageTool", "format", "--standalone", "-t", CLUSTER, "-c"])
             .arg(self.home.join("server.properties"))
+            .args(more)
             .output()
             .map_err(|error| NoBroker::failed("the storage of a broker cannot be formatted", error))?;
         if output.status.success() {
@@ -159,10 +178,14 @@ pub(super) fn is_ready(bootstrap: &str, within: Duration) -> bool {
     false
 }
 
-/// Two ports that are free now.
-fn free_ports() -> std::io::Result<(u16, u16)> {
-    let (first, second) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
-    Ok((first.local_addr()?.port(), second.local_addr()?.port()))
+fn address(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+/// Ports that are free now.
+fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
+    let bound: Result<Vec<TcpListener>, _> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
+    bound?.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }
 
 /// Removes what test processes left that were killed.
@@ -177,16 +200,17 @@ fn remove_old(folder: &Path) {
     }
 }
 
-fn properties(home: &Path, port: u16, controller: u16) -> String {
+fn properties(home: &Path, port: u16, controller: u16, more: &[(Listener, u16)]) -> String {
     let home = home.display();
+    let (addresses, protocols): (String, String) = more.iter().map(|(kind, port)| kind.at(*port)).unzip();
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{addresses}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}{addresses}\n\
          controller.listener.names=CONTROLLER\n\
          controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}\n\
          log.dirs={home}/logs\n\
          auto.create.topics.enable=false\n\
          offsets.topic.replication.factor=1\n\
