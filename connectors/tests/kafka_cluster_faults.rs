@@ -235,7 +235,7 @@ fn a_sink_without_the_right_to_write_says_what_to_grant() {
         (
             RDKafkaApiKey::InitProducerId,
             RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED,
-            "grant it IDEMPOTENT_WRITE",
+            "grant it WRITE and DESCRIBE on the topic",
         ),
     ] {
         let cluster = Cluster::new();

@@ -35,9 +35,11 @@
 //! What the engine has to decide itself is refused, with the option to use instead.
 //!
 //! # Building
-//! The feature `kafka` builds librdkafka with every codec, from a C compiler and make alone. TLS and SASL take
-//! the feature `kafka-tls` and the headers of OpenSSL and Cyrus SASL.
+//! The feature `kafka` builds librdkafka with every codec, from a C compiler and make alone, and with the SASL mechanism
+//! `PLAIN`. TLS and the other mechanisms take the feature `kafka-tls` and the headers of OpenSSL and Cyrus SASL: on
+//! Debian the packages `libssl-dev`, `libsasl2-dev` and `pkg-config`.
 
+mod complaints;
 mod errors;
 mod offsets;
 mod record;

@@ -3,7 +3,7 @@
 use super::errors;
 use crate::error::{ConnectorError, Result};
 use rdkafka::ClientConfig;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{NativeClientConfig, RDKafkaLogLevel};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -65,7 +65,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("interceptor.classes", "there are no Java classes here"),
     ("partitioner.class", "set `kafka.partitioner`, or the partition of each record"),
     ("sasl.jaas.config", "set `kafka.sasl.username` and `kafka.sasl.password`"),
-    ("sasl.login.callback.handler.class", "set `kafka.sasl.oauthbearer.method` and what goes with it"),
+    ("sasl.login.callback.handler.class", "tokens are not fetched here: use SCRAM, or a certificate"),
     ("ssl.truststore.location", "set `kafka.ssl.ca.location` to a file of PEM certificates"),
     ("ssl.truststore.password", "set `kafka.ssl.ca.location` to a file of PEM certificates"),
     ("ssl.truststore.type", "set `kafka.ssl.ca.location` to a file of PEM certificates"),
@@ -175,7 +175,9 @@ impl KafkaParameters {
             client.set(*name, *value);
         }
         // Made once to find what librdkafka does not take, before anything runs.
-        client.create_native_config().map_err(|error| errors::parameter_refused(connector, &error))?;
+        let native = client.create_native_config();
+        let native = native.map_err(|error| errors::parameter_refused(connector, &error))?;
+        check_mechanism(connector, &native)?;
         Ok(client)
     }
 
@@ -194,6 +196,26 @@ impl KafkaParameters {
         }
         Ok(())
     }
+}
+
+/// Refuses a SASL mechanism that librdkafka was built without, which it would say only when the query starts.
+fn check_mechanism(connector: &str, client: &NativeClientConfig) -> Result<()> {
+    let value = |name| client.get(name).map_err(|error| errors::parameter_refused(connector, &error));
+    if !value("security.protocol")?.to_ascii_lowercase().starts_with("sasl") {
+        return Ok(());
+    }
+    let mechanism = value("sasl.mechanisms")?;
+    let kind = mechanism.split('-').next().unwrap_or_default().to_ascii_lowercase();
+    let known = ["gssapi", "plain", "scram", "oauthbearer"];
+    let built = value("builtin.features")?;
+    if known.contains(&&*kind) && !built.split(',').any(|built| built == format!("sasl_{kind}")) {
+        return Err(ConnectorError::user(format!(
+            "{connector}: Kafka parameter `kafka.sasl.mechanism` is {mechanism}, which this program was built without \
+             (PLAIN it has); {}",
+            errors::BUILD_WITH_TLS
+        )));
+    }
+    Ok(())
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for KafkaParameters {

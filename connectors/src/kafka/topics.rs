@@ -1,11 +1,12 @@
 //! Which partitions are read, and what the brokers say about them.
 
+use super::complaints::{self, Complaining};
 use super::errors;
 use super::offsets::{ByPartition, KafkaOffsets, NoNewer, PartitionOffset};
 use crate::error::{ConnectorError, Result};
 use lotic_operators::Timestamp;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
 use regex::Regex;
@@ -129,14 +130,16 @@ impl fmt::Display for TopicPartition {
 }
 
 /// Asks the brokers. Blocks, each question for up to `wait_max`.
-pub(super) struct Lookup<'a, C: ConsumerContext> {
+pub(super) struct Lookup<'a, C: ConsumerContext + Complaining> {
     pub(super) consumer: &'a BaseConsumer<C>,
     pub(super) connector: &'a str,
     pub(super) brokers: &'a str,
     pub(super) wait_max: Duration,
+    /// Whether somebody polls the consumer for records; if not, what it says of its connections is asked for here.
+    pub(super) is_read: bool,
 }
 
-impl<C: ConsumerContext> Lookup<'_, C> {
+impl<C: ConsumerContext + Complaining> Lookup<'_, C> {
     /// The partitions to read.
     pub(super) fn partitions(&self, topics: &KafkaTopics) -> Result<BTreeSet<TopicPartition>> {
         match topics {
@@ -195,15 +198,30 @@ impl<C: ConsumerContext> Lookup<'_, C> {
     }
 
     fn metadata(&self, topic: Option<&str>) -> Result<Metadata> {
-        self.consumer.fetch_metadata(topic, self.wait_max).map_err(|error| {
-            errors::failed(
-                format!(
-                    "{}: no answer from brokers {} within {:?}",
-                    self.connector, self.brokers, self.wait_max
-                ),
+        let answered = if self.is_read {
+            self.consumer.fetch_metadata(topic, self.wait_max)
+        } else {
+            complaints::metadata(self.consumer, topic, self.wait_max)
+        };
+        answered.map_err(|error| {
+            let Lookup { connector, brokers, wait_max, .. } = self;
+            self.unanswered(
+                format!("{connector}: no answer from brokers {brokers} within {wait_max:?}"),
                 &error,
             )
         })
+    }
+
+    fn unanswered(&self, what: String, error: &KafkaError) -> ConnectorError {
+        let complaint = if self.is_read {
+            self.consumer.context().complaints().last()
+        } else {
+            complaints::of(self.consumer)
+        };
+        match errors::code_of(error) {
+            Some(code) => errors::unanswered(what, code, complaint),
+            None => errors::failed(what, error),
+        }
     }
 
     /// A place in each partition. `option` is that of the places by number, for errors.
@@ -338,7 +356,7 @@ impl<C: ConsumerContext> Lookup<'_, C> {
         }
         let failed = |error| {
             let (connector, brokers) = (self.connector, self.brokers);
-            errors::failed(format!("{connector}: brokers {brokers} do not tell their offsets"), &error)
+            self.unanswered(format!("{connector}: brokers {brokers} do not tell their offsets"), &error)
         };
         let answer = self.consumer.offsets_for_times(list, self.wait_max).map_err(failed)?;
         let mut found = BTreeMap::new();

@@ -1,13 +1,14 @@
 //! The topics that are known to be there, and how large a message each takes.
 
+use super::super::complaints::{self, Asking};
 use super::super::errors;
 use super::outbox::Topic;
 use super::settings::SinkSettings;
-use crate::error::{ConnectorError, Result};
+use crate::error::{ConnectorError, ErrorKind, Result};
 use crate::waiters::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{IsError, KafkaError, RDKafkaErrorCode as Code};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +26,7 @@ pub(super) struct Catalog {
 
 #[derive(Default)]
 struct Known {
-    client: Option<BaseConsumer>,
+    client: Option<BaseConsumer<Asking>>,
     partitions: HashMap<String, i32>,
     /// The most bytes of a batch; `None` where the brokers do not say.
     limits: HashMap<String, Option<usize>>,
@@ -91,35 +92,35 @@ impl Catalog {
         )))
     }
 
-    fn connect(&self) -> Result<BaseConsumer> {
+    fn connect(&self) -> Result<BaseConsumer<Asking>> {
         // As the user says, the topic is created by being asked for, or not; brokers decide as well.
         let created = [("allow.auto.create.topics", "true")];
-        let created = self.settings.reader(&created)?.create::<BaseConsumer>();
-        created.map_err(|error| errors::failed(format!("{}: no client", self.settings.connector), &error))
+        self.settings.asking(&created)
     }
 
     /// The number of its partitions.
-    fn ask(&self, client: &BaseConsumer, topic: &str) -> Result<i32> {
+    fn ask(&self, client: &BaseConsumer<Asking>, topic: &str) -> Result<i32> {
         let SinkSettings { connector, connection_wait_max, .. } = &*self.settings;
         let deadline = Instant::now() + *connection_wait_max;
         let unknown_until = Instant::now() + UNKNOWN_WAIT;
+        complaints::forget(client);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let code = match self.fetch(client, topic, left) {
                 Ok(partitions) => return Ok(partitions),
                 Err(code) => code,
             };
+            let brokers = self.settings.bootstrap_servers();
+            let what = format!("{connector} cannot write to topic `{topic}` of the brokers at {brokers}");
+            let error = errors::unanswered(what, code, complaints::of(client));
             let again_until = match code {
                 Code::UnknownTopicOrPartition | Code::UnknownTopic => unknown_until.min(deadline),
-                code if errors::is_passing(code) => deadline,
+                // Not what was refused.
+                _ if error.kind() == ErrorKind::External && errors::is_passing(code) => deadline,
                 _ => Instant::now(),
             };
             if Instant::now() + UNKNOWN_PAUSE >= again_until {
-                let what = format!(
-                    "{connector} cannot write to topic `{topic}` of the brokers at {}",
-                    self.settings.bootstrap_servers()
-                );
-                return Err(errors::failed_with(what, code));
+                return Err(error);
             }
             std::thread::sleep(UNKNOWN_PAUSE);
         }
@@ -136,11 +137,7 @@ impl Catalog {
             );
             errors::failed_with(what, code)
         };
-        let admin: AdminClient<DefaultClientContext> = self
-            .settings
-            .admin()?
-            .create()
-            .map_err(|error| errors::failed(format!("{connector}: no client"), &error))?;
+        let admin = self.settings.admin()?;
         loop {
             let code = match described(&admin, topic, deadline) {
                 Ok(limit) => return Ok(limit),
@@ -158,9 +155,9 @@ impl Catalog {
         }
     }
 
-    fn fetch(&self, client: &BaseConsumer, topic: &str, wait: Duration) -> Result<i32, Code> {
+    fn fetch(&self, client: &BaseConsumer<Asking>, topic: &str, wait: Duration) -> Result<i32, Code> {
         let code = |error: KafkaError| errors::code_of(&error).unwrap_or(Code::Unknown);
-        let metadata = client.fetch_metadata(Some(topic), wait).map_err(code)?;
+        let metadata = complaints::metadata(client, Some(topic), wait).map_err(code)?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
             return Err(Code::UnknownTopicOrPartition);
         };

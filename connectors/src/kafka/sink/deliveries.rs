@@ -1,5 +1,6 @@
 //! What becomes of the messages handed to a producer: the context of its callbacks.
 
+use super::super::complaints::{self, Complaint, Complaints};
 use super::failures::Failure;
 use atomic_waker::AtomicWaker;
 use rdkafka::client::ClientContext;
@@ -11,7 +12,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // No user code runs under these locks, so what they guard is whole even if a thread died.
@@ -155,16 +156,13 @@ impl Room {
 pub(super) struct Deliveries {
     sink: String,
     room: Room,
-    /// What the client last said about its brokers: the cause to give when time runs out.
-    trouble: Mutex<Option<(Instant, String)>>,
+    /// The cause to give when time runs out.
+    complaints: Complaints,
 }
-
-/// After this time without being said again, trouble is over.
-const TROUBLE_AGE_MAX: Duration = Duration::from_secs(60);
 
 impl Deliveries {
     pub(super) fn new(sink: &str, limits: Limits) -> Self {
-        Deliveries { sink: sink.to_owned(), room: Room::new(limits), trouble: Mutex::new(None) }
+        Deliveries { sink: sink.to_owned(), room: Room::new(limits), complaints: Complaints::default() }
     }
 
     pub(super) fn room(&self) -> &Room {
@@ -172,31 +170,19 @@ impl Deliveries {
     }
 
     /// What the client last said about its brokers.
-    pub(super) fn trouble(&self) -> Option<String> {
-        let trouble = lock(&self.trouble);
-        let (said, trouble) = trouble.as_ref()?;
-        (said.elapsed() < TROUBLE_AGE_MAX).then(|| trouble.clone())
+    pub(super) fn complaint(&self) -> Option<Complaint> {
+        self.complaints.last()
     }
 }
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        let sink = &self.sink;
-        match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => tracing::warn!(sink, facility, "{message}"),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(sink, facility, "{message}"),
-            RDKafkaLogLevel::Debug => tracing::debug!(sink, facility, "{message}"),
-        }
+        complaints::log(&self.sink, level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!(sink = self.sink, %error, "{reason}");
-        let code = error.rdkafka_error_code().map(|code| code.to_string()).unwrap_or_default();
-        *lock(&self.trouble) = Some((Instant::now(), format!("{reason} ({code})")));
+        self.complaints.hear(&error, reason);
     }
 }
 
@@ -206,7 +192,7 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, flight: Arc<Flight>) {
         let (failure, message) = match result {
             Ok(message) => (None, message),
-            Err((error, message)) => (Some(Failure::of(error, message, self.trouble())), message),
+            Err((error, message)) => (Some(Failure::of(error, message, self.complaint())), message),
         };
         self.room.leave(size(message.key(), message.payload()));
         flight.land(failure);
@@ -223,6 +209,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicBool;
     use std::task::Wake;
+    use std::time::Duration;
 
     struct Rang(AtomicBool);
 

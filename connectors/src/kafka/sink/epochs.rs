@@ -4,9 +4,10 @@
 //! The topic is compacted: of each sink the newest record stays. It has one partition and is shared by all
 //! queries that name it.
 
+use super::super::complaints::{self, Asking};
 use super::super::errors;
 use super::settings::SinkSettings;
-use crate::error::{ConnectorError, Result};
+use crate::error::{ConnectorError, ErrorKind, Result};
 use crate::waiters::block_on;
 use lotic_operators::Epoch;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -81,12 +82,13 @@ impl Epochs {
 
     /// Makes the topic if it is missing, and makes sure that it keeps what is written.
     pub(super) fn ensure_topic(&self, deadline: Instant) -> Result<()> {
-        let admin: AdminClient<DefaultClientContext> =
-            self.settings.admin()?.create().map_err(|error| self.failed(&error))?;
+        let admin = self.settings.admin()?;
+        // Not the administrator, which does not tell what it hears of its connections.
+        let client = self.settings.asking(&[])?;
         let mut created = false;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.leader(&admin, left) {
+            match self.leader(&client, left.min(self.settings.connection_wait_max)) {
                 Ok(()) => return self.check_policy(&admin, deadline),
                 Err(Code::UnknownTopicOrPartition | Code::UnknownTopic) if !created => {
                     self.create_topic(&admin, deadline)?;
@@ -94,15 +96,20 @@ impl Epochs {
                 }
                 // What was made a moment ago is not known to every broker yet.
                 Err(Code::UnknownTopicOrPartition | Code::UnknownTopic) if !left.is_zero() => {}
-                Err(code) if errors::is_passing(code) && !left.is_zero() => {}
-                Err(code) => return Err(errors::failed_with(self.what(), code)),
+                Err(code) => {
+                    let error = errors::unanswered(self.what(), code, complaints::of(&client));
+                    // Brokers come back; a password that they refuse does not become right.
+                    if !errors::is_passing(code) || error.kind() == ErrorKind::User || left.is_zero() {
+                        return Err(error);
+                    }
+                }
             }
             std::thread::sleep(PAUSE);
         }
     }
 
-    fn leader(&self, admin: &AdminClient<DefaultClientContext>, wait: Duration) -> Result<(), Code> {
-        let metadata = admin.inner().fetch_metadata(Some(&self.topic), wait);
+    fn leader(&self, client: &BaseConsumer<Asking>, wait: Duration) -> Result<(), Code> {
+        let metadata = complaints::metadata(client, Some(&self.topic), wait);
         let metadata = metadata.map_err(|error| errors::code_of(&error).unwrap_or(Code::Unknown))?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
         let topic = topic.ok_or(Code::UnknownTopicOrPartition)?;
@@ -210,7 +217,7 @@ impl Epochs {
         self.watermarks(&reader, deadline)
     }
 
-    fn watermarks(&self, reader: &BaseConsumer, deadline: Instant) -> Result<(i64, i64)> {
+    fn watermarks(&self, reader: &BaseConsumer<Asking>, deadline: Instant) -> Result<(i64, i64)> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now()).max(PAUSE);
             match reader.fetch_watermarks(&self.topic, PARTITION, left) {
@@ -226,7 +233,7 @@ impl Epochs {
         }
     }
 
-    fn reader(&self, isolation: &str, reads: bool) -> Result<BaseConsumer> {
+    fn reader(&self, isolation: &str, reads: bool) -> Result<BaseConsumer<Asking>> {
         let mut own = vec![
             ("isolation.level", isolation),
             ("enable.partition.eof", "true"),
@@ -238,11 +245,11 @@ impl Epochs {
             // Asked for by librdkafka; no group is joined and nothing committed.
             own.push(("group.id", &self.writer));
         }
-        self.settings.reader(&own)?.create().map_err(|error| self.failed(&error))
+        self.settings.asking(&own)
     }
 
     /// The newest epoch of this sink from this record to the end.
-    fn read_from(&self, reader: &BaseConsumer, offset: i64, deadline: Instant) -> Result<Epoch> {
+    fn read_from(&self, reader: &BaseConsumer<Asking>, offset: i64, deadline: Instant) -> Result<Epoch> {
         let mut assignment = TopicPartitionList::new();
         let assigned = assignment
             .add_partition_offset(&self.topic, PARTITION, Offset::Offset(offset))

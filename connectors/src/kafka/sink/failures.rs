@@ -1,5 +1,6 @@
 //! Messages that were not delivered, as errors that say which and what to do.
 
+use super::super::complaints::Complaint;
 use super::super::errors;
 use super::deliveries::Deliveries;
 use crate::error::ConnectorError;
@@ -15,24 +16,24 @@ pub(super) struct Failure {
     bytes: usize,
     code: Code,
     /// What the client last said about its brokers.
-    trouble: Option<String>,
+    complaint: Option<Complaint>,
 }
 
 impl Failure {
-    pub(super) fn of(error: &KafkaError, message: &impl Message, trouble: Option<String>) -> Failure {
+    pub(super) fn of(error: &KafkaError, message: &impl Message, complaint: Option<Complaint>) -> Failure {
         Failure {
             topic: message.topic().to_owned(),
             partition: (message.partition() >= 0).then(|| message.partition()),
             bytes: super::deliveries::size(message.key(), message.payload()),
             code: errors::code_of(error).unwrap_or(Code::Unknown),
-            trouble,
+            complaint,
         }
     }
 
     /// One that the client did not even take.
     pub(super) fn refused(error: &KafkaError, topic: &str, partition: Option<i32>, bytes: usize) -> Failure {
         let code = errors::code_of(error).unwrap_or(Code::Unknown);
-        Failure { topic: topic.to_owned(), partition, bytes, code, trouble: None }
+        Failure { topic: topic.to_owned(), partition, bytes, code, complaint: None }
     }
 
     /// The same failure, if the client gave up its messages for another reason than one of its own: with that
@@ -42,7 +43,7 @@ impl Failure {
             (self.code, producer.client().fatal_error())
         {
             self.code = code;
-            self.trouble = Some(reason);
+            self.complaint = Some(Complaint { code, reason });
         }
         self
     }
@@ -57,11 +58,8 @@ impl Failure {
         let Failure { topic, bytes, .. } = self;
         let partition =
             self.partition.map(|partition| format!(", partition {partition}")).unwrap_or_default();
-        let mut what =
+        let what =
             format!("{connector} could not deliver a message of {bytes} bytes to topic `{topic}`{partition}");
-        if let (Some(trouble), true) = (&self.trouble, errors::is_passing(self.code)) {
-            what = format!("{what} (the client last said: {trouble})");
-        }
-        errors::failed_with(what, self.code)
+        errors::unanswered(what, self.code, self.complaint.clone())
     }
 }

@@ -1,11 +1,15 @@
 //! What a sink was told, checked, and the clients made of it.
 
+use super::super::complaints::Asking;
 use super::super::errors;
 use super::super::settings::{KafkaParameters, Role};
 use super::deliveries::{Deliveries, Limits};
 use super::writer::MessageRef;
 use crate::error::{ConnectorError, Result};
 use rdkafka::ClientConfig;
+use rdkafka::admin::AdminClient;
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::producer::ThreadedProducer;
 use std::time::Duration;
 
@@ -115,9 +119,9 @@ impl SinkSettings {
             client.remove("message.timeout.ms");
         }
         let deliveries = Deliveries::new(&self.connector, limits);
-        client.create_with_context(deliveries).map_err(|error| {
-            errors::failed(format!("{}: the producer cannot be made", self.connector), &error)
-        })
+        client
+            .create_with_context(deliveries)
+            .map_err(|error| errors::not_made(&self.connector, &client, &error))
     }
 
     pub(super) fn plain_producer(&self) -> Result<ThreadedProducer<Deliveries>> {
@@ -128,18 +132,19 @@ impl SinkSettings {
         self.producer(&[("transactional.id", id)], self.room)
     }
 
-    /// The configuration of a client that makes and describes topics.
-    pub(super) fn admin(&self) -> Result<ClientConfig> {
+    /// A client that makes and describes topics.
+    pub(super) fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
         let mut client = self.client(Role::Admin, &[])?;
         self.connect_only(&mut client);
-        Ok(client)
+        client.create().map_err(|error| errors::not_made(&self.connector, &client, &error))
     }
 
-    /// The configuration of a client that reads.
-    pub(super) fn reader(&self, own: &[(&str, &str)]) -> Result<ClientConfig> {
+    /// A client that asks and reads, with these parameters of its own.
+    pub(super) fn asking(&self, own: &[(&str, &str)]) -> Result<BaseConsumer<Asking>> {
         let mut client = self.client(Role::Admin, own)?;
         self.connect_only(&mut client);
-        Ok(client)
+        let made = client.create_with_context(Asking::new(&self.connector));
+        made.map_err(|error| errors::not_made(&self.connector, &client, &error))
     }
 
     /// Takes out what only a producer understands, about which other clients would warn.

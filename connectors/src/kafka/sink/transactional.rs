@@ -111,15 +111,13 @@ impl TransactionalCommitter {
             if retriable && Instant::now() < deadline {
                 continue;
             }
-            let said = producer.client().context().trouble();
-            let said = said.map(|said| format!(" (the client last said: {said})")).unwrap_or_default();
+            let complaint = producer.client().context().complaint();
+            let SinkSettings { connector, .. } = &*self.settings;
             let brokers = self.settings.bootstrap_servers();
-            let what = format!(
-                "{} cannot take over the transactional id `{id}` at the brokers {brokers}{said}",
-                self.settings.connector
-            );
+            let what =
+                format!("{connector} cannot take over the transactional id `{id}` at the brokers {brokers}");
             return Err(match error {
-                KafkaError::Transaction(error) => errors::failed_with(what, error.code()),
+                KafkaError::Transaction(error) => errors::unanswered(what, error.code(), complaint),
                 error => errors::failed(what, &error),
             });
         }
@@ -397,7 +395,8 @@ impl Transaction<'_> {
                 return Err(self.classified(failure.code(), failure.error(&self.settings.connector)));
             }
             Landed::Late(messages) => {
-                let said = self.producer.client().context().trouble().unwrap_or_else(|| "nothing".to_owned());
+                let complaint = self.producer.client().context().complaint();
+                let said = complaint.map_or_else(|| "nothing".to_owned(), |complaint| complaint.reason);
                 let late =
                     format!("{messages} messages are not acknowledged in time; the client last said: {said}");
                 return Err(Trouble::Unsure(self.late(late)));

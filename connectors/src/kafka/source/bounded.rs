@@ -77,22 +77,23 @@ impl BoundedRead {
         let client = self.client(for_questions)?;
         let committed_only = client.get("isolation.level") != Some("read_uncommitted");
         let context = Client::new(&self.name, self.parameters.bootstrap_servers(), committed_only);
-        client.create_with_context(context).map_err(|error| {
-            ConnectorError::user(format!("{}: the Kafka client cannot be made: {error}", self.connector()))
-        })
+        client
+            .create_with_context(context)
+            .map_err(|error| errors::not_made(&self.connector(), &client, &error))
     }
 
     /// The ranges as they are now.
     pub(crate) fn ranges(&self) -> Result<Vec<Range>> {
         let consumer = self.connect(true)?;
-        let found = self.find(&consumer).map_err(|error| super::instance::explain(error, &consumer))?;
+        let found = self.find(&consumer)?;
         Ok(split(found, self.ranges_min, self.range_offsets_max))
     }
 
     fn find(&self, consumer: &BaseConsumer<Client>) -> Result<Vec<Range>> {
         let connector = self.connector();
         let brokers = self.parameters.bootstrap_servers();
-        let lookup = Lookup { consumer, connector: &connector, brokers, wait_max: self.connect_wait_max };
+        let wait_max = self.connect_wait_max;
+        let lookup = Lookup { consumer, connector: &connector, brokers, wait_max, is_read: false };
         let partitions = lookup.partitions(&self.topics)?;
         let starts = lookup.resolve(&partitions, &self.starting, "startingOffsets")?;
         let ends = lookup.resolve(&partitions, &self.ending, "endingOffsets")?;
@@ -348,7 +349,7 @@ impl RangeReader {
             Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
                 self.lost(next, "the partition is not there any more").map(|()| Event::End)
             }
-            code if errors::is_passing(code) => {
+            code if errors::is_passing(code) || errors::is_lost_connection(code, &reason) => {
                 let (source, brokers) = (&self.read.name, self.brokers());
                 tracing::warn!(source, brokers, reason, "reading is interrupted, trying again");
                 Ok(Event::Nothing)
@@ -361,7 +362,8 @@ impl RangeReader {
     fn there(&self) -> Result<(i64, i64)> {
         let connector = self.read.connector();
         let (consumer, wait_max) = (&self.consumer, self.read.connect_wait_max);
-        let lookup = Lookup { consumer, connector: &connector, brokers: self.brokers(), wait_max };
+        let lookup =
+            Lookup { consumer, connector: &connector, brokers: self.brokers(), wait_max, is_read: true };
         let partition = &self.range.partition;
         let asked = BTreeSet::from([partition.clone()]);
         let earliest = lookup.earliest(&asked)?.get(partition).copied();

@@ -1,5 +1,6 @@
 //! What librdkafka calls back.
 
+use super::super::complaints::{Complaining, Complaints};
 use super::gauge::Gauge;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -9,6 +10,11 @@ use rdkafka::statistics::Statistics;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What to say of group offsets that the brokers refuse: it is no matter of the query.
+pub(super) const NOT_WRITTEN: &str = "cannot be written, which serve monitoring alone: the query goes on; grant this \
+                                      user READ on the group, or set `groupIdPrefix` or `kafka.group.id` to one that \
+                                      it may use";
 
 /// What the statistics say of a partition.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,6 +32,7 @@ pub(super) struct Client {
     brokers: String,
     committed_only: bool,
     state: Mutex<State>,
+    complaints: Complaints,
     /// Events that came between messages: a poll that returns nothing for one of them has not seen the end
     /// of the queue.
     events: AtomicU64,
@@ -47,6 +54,7 @@ impl Client {
             brokers: brokers.to_owned(),
             committed_only,
             state: Mutex::default(),
+            complaints: Complaints::default(),
             events: AtomicU64::new(0),
             news: AtomicBool::new(false),
         }
@@ -126,9 +134,16 @@ impl ClientContext for Client {
     fn error(&self, error: KafkaError, reason: &str) {
         self.count_event();
         if !matches!(error.rdkafka_error_code(), Some(rdkafka::types::RDKafkaErrorCode::PartitionEOF)) {
+            self.complaints.hear(&error, reason);
             self.state().last_error = reason.to_owned();
         }
     }
 }
 
 impl ConsumerContext for Client {}
+
+impl Complaining for Client {
+    fn complaints(&self) -> &Complaints {
+        &self.complaints
+    }
+}

@@ -15,7 +15,7 @@ use atomic_waker::AtomicWaker;
 use crossbeam::channel::{Receiver, bounded};
 use lotic_operators::{Epoch, Instance, Rows};
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -211,8 +211,9 @@ impl Source<Rows<KafkaRecord>> for KafkaInstance {
             connector: &connector,
             brokers: &brokers,
             wait_max: self.settings.wait_max,
+            is_read: false,
         };
-        let mut starts = self.begin(&lookup, from).map_err(|error| explain(error, &consumer))?;
+        let mut starts = self.begin(&lookup, from)?;
         for lost in loss::find(&lookup, &starts)? {
             loss::report(&self.settings, &lost)?;
             starts.insert(lost.partition, lost.earliest);
@@ -278,23 +279,5 @@ impl Source<Rows<KafkaRecord>> for KafkaInstance {
 
     fn committed(&mut self, _epoch: Epoch, offsets: &Offsets) {
         self.requests.commit(offsets);
-    }
-}
-
-/// Adds what the client said of its connections to the error of a start.
-pub(super) fn explain(error: ConnectorError, consumer: &BaseConsumer<Client>) -> ConnectorError {
-    if error.retry_after().is_none() {
-        return error;
-    }
-    // Reasons come as events, of which each poll serves some.
-    for _ in 0..16 {
-        drop(consumer.poll(std::time::Duration::ZERO));
-    }
-    let reason = consumer.context().last_error();
-    let delay = error.retry_after().unwrap_or_default();
-    if reason.is_empty() {
-        error
-    } else {
-        ConnectorError::external(error.to_string(), reason).with_retry_after(delay)
     }
 }

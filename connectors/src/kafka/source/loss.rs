@@ -1,5 +1,6 @@
 //! Records that were removed before they were read.
 
+use super::super::complaints::Complaining;
 use super::super::topics::{Lookup, TopicPartition};
 use super::Settings;
 use crate::error::{ConnectorError, Result};
@@ -16,7 +17,7 @@ pub(super) struct Lost {
 }
 
 /// The partitions whose next offset lies outside of what the brokers have.
-pub(super) fn find<C: ConsumerContext>(
+pub(super) fn find<C: ConsumerContext + Complaining>(
     lookup: &Lookup<'_, C>,
     next: &BTreeMap<TopicPartition, i64>,
 ) -> Result<Vec<Lost>> {

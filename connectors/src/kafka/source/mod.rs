@@ -18,11 +18,12 @@ pub(crate) use bounded::{BoundedRead, MessageRecord, RangeReader};
 #[cfg(feature = "table")]
 pub(crate) use ranges::Range;
 
+use super::errors;
 use super::offsets::KafkaOffsets;
 use super::record::KafkaRecord;
 use super::settings::{KafkaParameters, Role};
 use super::topics::KafkaTopics;
-use crate::error::{ConnectorError, Result};
+use crate::error::Result;
 use crate::limits::PARALLELISM;
 use crate::source::{Figures, Polling, Source, SourceFactory, SourceTraits};
 use client::Client;
@@ -79,9 +80,9 @@ impl Settings {
     fn connect_with(&self, client: &ClientConfig) -> Result<BaseConsumer<Client>> {
         let committed_only = client.get("isolation.level") != Some("read_uncommitted");
         let context = Client::new(&self.name, self.parameters.bootstrap_servers(), committed_only);
-        client.create_with_context(context).map_err(|error| {
-            ConnectorError::user(format!("{}: the Kafka client cannot be made: {error}", self.connector()))
-        })
+        client
+            .create_with_context(context)
+            .map_err(|error| errors::not_made(&self.connector(), client, &error))
     }
 }
 

@@ -48,7 +48,8 @@ impl Reader {
         let (consumer, connector) = (Arc::clone(&self.consumer), self.connector.clone());
         let (brokers, wait_max) = (self.brokers.clone(), self.settings.wait_max);
         let run = move || {
-            ask(&Lookup { consumer: &consumer, connector: &connector, brokers: &brokers, wait_max });
+            let (connector, brokers) = (&connector, &brokers);
+            ask(&Lookup { consumer: &consumer, connector, brokers, wait_max, is_read: true });
         };
         if let Err(error) = thread::Builder::new().name("kafka-lookup".to_owned()).spawn(run) {
             self.tell(News::Failed(ConnectorError::external("no thread to ask the brokers", error)));

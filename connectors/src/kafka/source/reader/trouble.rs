@@ -2,6 +2,7 @@
 
 use super::super::super::errors;
 use super::super::super::topics::Lookup;
+use super::super::client::NOT_WRITTEN;
 use super::super::corrupt::{Probe, base_of, is_corrupt};
 use super::super::{CorruptRecord, loss};
 use super::{News, Part, Reader};
@@ -44,12 +45,7 @@ impl Reader {
             }
             code if is_corrupt(code) => self.corrupt_batch(&reason),
             Code::GroupAuthorizationFailed | Code::InvalidGroupId | Code::UnknownGroup => {
-                tracing::warn!(
-                    source,
-                    brokers,
-                    reason,
-                    "group offsets, which serve monitoring alone, cannot be written"
-                );
+                tracing::warn!(source, brokers, reason, "group offsets {NOT_WRITTEN}");
                 Ok(())
             }
             Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition
@@ -59,7 +55,7 @@ impl Reader {
                 self.settings.gauges.count_data_loss();
                 Ok(())
             }
-            code if errors::is_passing(code) => {
+            code if errors::is_passing(code) || errors::is_lost_connection(code, &reason) => {
                 tracing::warn!(source, brokers, reason, "reading is interrupted, trying again");
                 Ok(())
             }
@@ -129,6 +125,7 @@ impl Reader {
             connector: &self.connector,
             brokers: &self.brokers,
             wait_max: self.settings.wait_max,
+            is_read: true,
         };
         let lost = match loss::find(&lookup, &next) {
             Ok(lost) => lost,
