@@ -158,15 +158,31 @@ pub(super) struct Deliveries {
     room: Room,
     /// The cause to give when time runs out.
     complaints: Complaints,
+    /// A partition that the brokers did not let into a transaction, which the client tells its log alone.
+    refused_partition: Mutex<Option<String>>,
 }
+
+/// What librdkafka logs of such partitions, and what it logs of those that were given up for another one.
+const REFUSED_PARTITION: &str = "ADDPARTS";
+const GIVEN_UP_WITH_IT: &str = "not attempted";
 
 impl Deliveries {
     pub(super) fn new(sink: &str, limits: Limits) -> Self {
-        Deliveries { sink: sink.to_owned(), room: Room::new(limits), complaints: Complaints::default() }
+        Deliveries {
+            sink: sink.to_owned(),
+            room: Room::new(limits),
+            complaints: Complaints::default(),
+            refused_partition: Mutex::default(),
+        }
     }
 
     pub(super) fn room(&self) -> &Room {
         &self.room
+    }
+
+    /// What the client said of a partition that the brokers did not let into the transaction.
+    pub(super) fn take_refused_partition(&self) -> Option<String> {
+        lock(&self.refused_partition).take()
     }
 
     /// What the client last said about its brokers.
@@ -178,6 +194,9 @@ impl Deliveries {
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         complaints::log(&self.sink, level, facility, message);
+        if facility == REFUSED_PARTITION && !message.contains(GIVEN_UP_WITH_IT) {
+            *lock(&self.refused_partition) = Some(message.to_owned());
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

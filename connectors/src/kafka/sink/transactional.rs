@@ -383,17 +383,34 @@ impl Transaction<'_> {
         self.flight.land(None);
         let failure = Failure::refused(&error, record.topic, record.partition, bytes);
         // The reason why the client takes no more messages is that of the one that failed.
-        let failure = self.flight.failure().unwrap_or(&failure);
-        Err(self.classified(failure.code(), failure.error(&self.settings.connector)))
+        Err(self.undelivered(self.flight.failure().unwrap_or(&failure)))
+    }
+
+    /// A message that was not delivered. If the client gave up all messages of the transaction, for the reason of that.
+    fn undelivered(&self, failure: &Failure) -> Trouble {
+        let SinkSettings { connector, .. } = self.settings;
+        let code = failure.code();
+        let given_up = matches!(code, Code::PurgeQueue | Code::PurgeInflight | Code::State);
+        // What the client says to whatever is asked of a transaction that has failed, and does nothing.
+        match if given_up { self.producer.begin_transaction() } else { Ok(()) } {
+            Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
+                let said = self.producer.client().context().take_refused_partition();
+                let what = format!(
+                    "{connector} could not deliver a transaction to the brokers at {} ({})",
+                    self.settings.bootstrap_servers(),
+                    said.unwrap_or_else(|| error.to_string())
+                );
+                Trouble::Abort(errors::failed_with(what, error.code()))
+            }
+            _ => self.classified(code, failure.error(connector)),
+        }
     }
 
     /// Waits until every message is acknowledged.
     fn deliver(&self) -> Result<(), Trouble> {
         match self.flight.wait(self.deadline) {
             Landed::All => {}
-            Landed::Failed(failure) => {
-                return Err(self.classified(failure.code(), failure.error(&self.settings.connector)));
-            }
+            Landed::Failed(failure) => return Err(self.undelivered(&failure)),
             Landed::Late(messages) => {
                 let complaint = self.producer.client().context().complaint();
                 let said = complaint.map_or_else(|| "nothing".to_owned(), |complaint| complaint.reason);
