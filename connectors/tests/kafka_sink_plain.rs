@@ -128,7 +128,7 @@ fn a_message_that_the_broker_refuses_fails_the_epoch_with_its_topic_and_cause() 
 #[test]
 fn a_broker_that_is_not_there_is_reported_within_the_stated_time() {
     let sink = KafkaSink::new(KafkaParameters::new("127.0.0.1:1")).to_topic("results");
-    let error = start(&sink.connection_wait_max(Duration::from_millis(300))).err().unwrap();
+    let error = start(&sink.connect_wait_max(Duration::from_millis(300))).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::External);
     let error = error.to_string();
     assert!(error.contains("127.0.0.1:1") && error.contains("check `kafka.bootstrap.servers`"), "{error}");

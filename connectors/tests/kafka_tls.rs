@@ -115,7 +115,7 @@ mod with_tls {
     }
 
     fn sink(parameters: &KafkaParameters, topic: &str) -> KafkaSink {
-        KafkaSink::new(parameters.clone()).named("totals").to_topic(topic).connection_wait_max(WAIT)
+        KafkaSink::new(parameters.clone()).named("totals").to_topic(topic).connect_wait_max(WAIT)
     }
 
     fn exactly_once(parameters: &KafkaParameters, topic: &str) -> KafkaSink {

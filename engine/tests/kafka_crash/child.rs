@@ -61,7 +61,10 @@ pub(crate) fn run(settings: &Settings) {
     let source = KafkaSource::new(parameters.clone(), KafkaTopics::subscribe([&settings.input]))
         .starting_offsets(KafkaOffsets::Earliest)
         .connect_wait_max(Duration::from_secs(30));
-    let sink = KafkaSink::new(parameters).to_topic(&settings.output).exactly_once();
+    let sink = KafkaSink::new(parameters)
+        .to_topic(&settings.output)
+        .exactly_once()
+        .connect_wait_max(Duration::from_secs(30));
     let (commits, committed) = mpsc::channel();
     let query = session
         .source(source)

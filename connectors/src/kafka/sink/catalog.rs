@@ -100,8 +100,8 @@ impl Catalog {
 
     /// The number of its partitions.
     fn ask(&self, client: &BaseConsumer<Asking>, topic: &str) -> Result<i32> {
-        let SinkSettings { connector, connection_wait_max, .. } = &*self.settings;
-        let deadline = Instant::now() + *connection_wait_max;
+        let SinkSettings { connector, connect_wait_max, .. } = &*self.settings;
+        let deadline = Instant::now() + *connect_wait_max;
         let unknown_until = Instant::now() + UNKNOWN_WAIT;
         complaints::forget(client);
         loop {
@@ -128,8 +128,8 @@ impl Catalog {
 
     /// The most bytes of a batch that a topic takes.
     fn limit(&self, topic: &str) -> Result<Option<usize>> {
-        let SinkSettings { connector, connection_wait_max, .. } = &*self.settings;
-        let deadline = Instant::now() + *connection_wait_max;
+        let SinkSettings { connector, connect_wait_max, .. } = &*self.settings;
+        let deadline = Instant::now() + *connect_wait_max;
         let failed = |code| {
             let what = format!(
                 "{connector} cannot see the configuration of topic `{topic}` of the brokers at {}",

@@ -88,7 +88,7 @@ impl Epochs {
         let mut created = false;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.leader(&client, left.min(self.settings.connection_wait_max)) {
+            match self.leader(&client, left.min(self.settings.connect_wait_max)) {
                 Ok(()) => return self.check_policy(&admin, deadline),
                 Err(Code::UnknownTopicOrPartition | Code::UnknownTopic) if !created => {
                     self.create_topic(&admin, deadline)?;

@@ -108,7 +108,7 @@ impl<E> KafkaSink<E> {
                 parameters,
                 topic: None,
                 epoch_bytes_max: EPOCH_BYTES,
-                connection_wait_max: CONNECTION_WAIT,
+                connect_wait_max: CONNECTION_WAIT,
                 commit_wait_max: COMMIT_WAIT,
             },
             exactly_once: false,
@@ -166,8 +166,8 @@ impl<E> KafkaSink<E> {
 
     /// How long to wait for brokers when the sink starts; 10 s if it is not set.
     #[must_use]
-    pub fn connection_wait_max(self, wait: Duration) -> Self {
-        self.tell(|sink| sink.told.connection_wait_max = wait)
+    pub fn connect_wait_max(self, wait: Duration) -> Self {
+        self.tell(|sink| sink.told.connect_wait_max = wait)
     }
 
     /// How long a commit is tried before it reports what is in its way, after which it is tried again; 60 s

@@ -32,7 +32,7 @@ pub(super) struct SinkSettings {
     pub(super) message_timeout: Duration,
     pub(super) transaction_timeout: Duration,
     pub(super) epoch_bytes_max: usize,
-    pub(super) connection_wait_max: Duration,
+    pub(super) connect_wait_max: Duration,
     pub(super) commit_wait_max: Duration,
     parameters: KafkaParameters,
     message_bytes_max: usize,
@@ -48,7 +48,7 @@ pub(super) struct Told {
     pub(super) parameters: KafkaParameters,
     pub(super) topic: Option<String>,
     pub(super) epoch_bytes_max: usize,
-    pub(super) connection_wait_max: Duration,
+    pub(super) connect_wait_max: Duration,
     pub(super) commit_wait_max: Duration,
 }
 
@@ -76,7 +76,7 @@ impl SinkSettings {
             message_timeout: Duration::from_millis(number("message.timeout.ms")?),
             transaction_timeout: Duration::from_millis(number("transaction.timeout.ms")?),
             epoch_bytes_max: told.epoch_bytes_max,
-            connection_wait_max: told.connection_wait_max,
+            connect_wait_max: told.connect_wait_max,
             commit_wait_max: told.commit_wait_max,
             message_bytes_max,
             batch_bytes_max: message_bytes_max.min(number("batch.size")? as usize),

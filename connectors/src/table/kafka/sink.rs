@@ -32,7 +32,7 @@ pub(super) fn sink(options: &Options, schema: &Schema) -> Result<Box<dyn SinkFac
         sink = sink.to_topic(topic);
     }
     if let Some(wait) = options.duration("connectTimeout")? {
-        sink = sink.connection_wait_max(wait);
+        sink = sink.connect_wait_max(wait);
     }
     if settings::exactly_once(options)? {
         sink = exactly_once(sink, options)?;
