@@ -155,12 +155,16 @@ fn what_is_no_json_goes_to_a_topic_of_dead_letters_as_it_was() {
         "CREATE EXTERNAL TABLE dead STORED AS kafka OPTIONS ('kafka.bootstrap.servers' '{}', 'subscribe' '{dead}', \
          'includeHeaders' 'true');
          SELECT encode(value, 'hex') AS value, CAST(key AS STRING) AS key, headers[3]['key'] AS name, \
-         CAST(headers[3]['value'] AS STRING) AS at FROM dead ORDER BY \"offset\";",
+         CAST(headers[3]['value'] AS STRING) AS at, CAST(headers[4]['value'] AS STRING) AS why FROM dead ORDER BY \"offset\";",
         broker.bootstrap()
     );
     let letters = lotic(&["sql", &letters, "--format", "csv"]);
-    let expected = "value,key,name,at\n7b,k,__connect.errors.offset,1\nfffe,k,__connect.errors.offset,3\n\
-                    6e6f74204a534f4e,k,__connect.errors.offset,4\n";
+    let no_json = "\"value is not JSON of nome STRING, idade INT\"";
+    let expected = format!(
+        "value,key,name,at,why\n7b,k,__connect.errors.offset,1,{no_json}\n\
+         fffe,k,__connect.errors.offset,3,value is not UTF-8 text\n\
+         6e6f74204a534f4e,k,__connect.errors.offset,4,{no_json}\n"
+    );
     assert_eq!(letters.out, expected, "{}", letters.err);
 }
 

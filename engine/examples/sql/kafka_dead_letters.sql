@@ -1,5 +1,5 @@
 -- JSON from a topic as rows of a folder; what is no such JSON goes to a topic of dead letters, as it was and with
--- headers that say where it came from:
+-- headers that say where it came from and what is wrong with it:
 --   lotic run kafka_dead_letters.sql --checkpoint checkpoints
 CREATE UNBOUNDED EXTERNAL TABLE records
 STORED AS kafka
@@ -25,6 +25,9 @@ INSERT INTO dead
 SELECT key, value, make_array(
   named_struct('key', '__connect.errors.topic', 'value', CAST(topic AS BYTEA)),
   named_struct('key', '__connect.errors.partition', 'value', CAST(CAST(partition AS STRING) AS BYTEA)),
-  named_struct('key', '__connect.errors.offset', 'value', CAST(CAST("offset" AS STRING) AS BYTEA))
+  named_struct('key', '__connect.errors.offset', 'value', CAST(CAST("offset" AS STRING) AS BYTEA)),
+  named_struct('key', '__connect.errors.exception.message', 'value', CAST(
+    CASE WHEN TRY_CAST(value AS STRING) IS NULL THEN 'value is not UTF-8 text'
+         ELSE 'value is not JSON of nome STRING, idade INT' END AS BYTEA))
 ) AS headers
 FROM decoded WHERE pessoa IS NULL;
