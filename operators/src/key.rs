@@ -14,6 +14,9 @@ pub trait Key: Hash + Eq + Clone + Send + Sync + Serialize + DeserializeOwned + 
 impl<K: Hash + Eq + Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Key for K {}
 
 /// What can be kept in state.
+///
+/// State is read back by a type of the same name and the same fields: one that has gained, lost or changed a field since
+/// is refused at the start, with its name ([`crate::state::codec::decode`]).
 pub trait Value: Clone + Send + Sync + Serialize + DeserializeOwned + 'static {}
 impl<V: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Value for V {}
 

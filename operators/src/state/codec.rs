@@ -1,18 +1,19 @@
-//! The byte encoding of state: a version byte, then postcard (<https://postcard.jamesmunns.com>).
+//! The byte encoding of state: a version byte, then the name and the [shape] of the type and the value in postcard
+//! (<https://postcard.jamesmunns.com>).
+//!
+//! [shape]: encode
 //!
 //! Checksums cover whole checkpoint records and are the business of the engine's checkpoint log.
 
+use super::shape;
 use crate::error::{OperatorError, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The version of the encoding that this code writes.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
-/// The name of a type without module paths: `(u32, Order)`. Postcard does not describe itself, so the bytes
-/// of one type can often be read as another; what is written with [`encode`] therefore carries this label.
-/// A type that is renamed counts as another type; one that keeps its name but changes its fields is not
-/// recognised by the label, only by bytes that do not fit.
+/// The name of a type without module paths: `(u32, Order)`. A type that is renamed counts as another type.
 pub fn type_label<T: ?Sized>() -> String {
     let full = std::any::type_name::<T>();
     let mut label = String::with_capacity(full.len());
@@ -32,11 +33,18 @@ pub fn type_label<T: ?Sized>() -> String {
     label
 }
 
-/// Appends the version, the label of the type and the value.
+/// Appends the version, the label of the type, its shape and the value.
+///
+/// Postcard does not describe itself, so the bytes of one type can often be read as another. The shape is a number made
+/// of the names and types of all fields and variants, as serde sees them: a struct that gained, lost or changed a field
+/// since is refused by [`decode`] and never misread.
 ///
 /// # Errors
 /// [`OperatorError::Encode`] if the value refuses to be serialised.
-pub fn encode<T: Serialize + ?Sized>(table: &'static str, value: &T, bytes: &mut Vec<u8>) -> Result<()> {
+pub fn encode<T>(table: &'static str, value: &T, bytes: &mut Vec<u8>) -> Result<()>
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
     encode_as::<T, T>(table, value, bytes)
 }
 
@@ -45,14 +53,15 @@ pub fn encode<T: Serialize + ?Sized>(table: &'static str, value: &T, bytes: &mut
 ///
 /// # Errors
 /// [`OperatorError::Encode`] if the value refuses to be serialised.
-pub fn encode_as<As: ?Sized, T: Serialize + ?Sized>(
-    table: &'static str,
-    value: &T,
-    bytes: &mut Vec<u8>,
-) -> Result<()> {
+pub fn encode_as<As, T>(table: &'static str, value: &T, bytes: &mut Vec<u8>) -> Result<()>
+where
+    As: DeserializeOwned + 'static,
+    T: Serialize + ?Sized,
+{
     let before = bytes.len();
     bytes.push(VERSION);
-    if let Err(error) = postcard::to_io(&(type_label::<As>(), value), &mut *bytes) {
+    let all = (type_label::<As>(), shape::number_of::<As>(), value);
+    if let Err(error) = postcard::to_io(&all, &mut *bytes) {
         bytes.truncate(before);
         return Err(OperatorError::Encode { table, cause: error.to_string() });
     }
@@ -62,24 +71,33 @@ pub fn encode_as<As: ?Sized, T: Serialize + ?Sized>(
 /// Reads back what [`encode`] wrote; all of it must be used up.
 ///
 /// # Errors
-/// [`OperatorError::Decode`] if the version is unknown or the bytes do not fit the type.
-pub fn decode<T: DeserializeOwned>(table: &str, bytes: &[u8]) -> Result<T> {
+/// [`OperatorError::Decode`] if the version is unknown, the type has another name or another shape, or the bytes do
+/// not fit it.
+pub fn decode<T: DeserializeOwned + 'static>(table: &str, bytes: &[u8]) -> Result<T> {
     let fault = |cause: String| OperatorError::Decode { table: table.to_owned(), cause };
-    match bytes.split_first() {
-        Some((&VERSION, rest)) => {
-            let (label, rest) =
-                postcard::take_from_bytes::<String>(rest).map_err(|error| fault(error.to_string()))?;
-            if label != type_label::<T>() {
-                return Err(fault(format!("it holds `{label}`, this query keeps `{}`", type_label::<T>())));
-            }
-            match postcard::take_from_bytes(rest) {
-                Ok((value, [])) => Ok(value),
-                Ok((_, rest)) => Err(fault(format!("{} bytes are left over", rest.len()))),
-                Err(error) => Err(fault(error.to_string())),
-            }
+    let rest = match bytes.split_first() {
+        Some((&VERSION, rest)) => rest,
+        Some((version, _)) => {
+            return Err(fault(format!("encoding version {version}, this build reads {VERSION}")));
         }
-        Some((version, _)) => Err(fault(format!("encoding version {version}, this build reads {VERSION}"))),
-        None => Err(fault("the chunk is empty".to_owned())),
+        None => return Err(fault("the chunk is empty".to_owned())),
+    };
+    let ((label, shape), rest) =
+        postcard::take_from_bytes::<(String, u64)>(rest).map_err(|error| fault(error.to_string()))?;
+    if label != type_label::<T>() {
+        return Err(fault(format!("it holds `{label}`, this query keeps `{}`", type_label::<T>())));
+    }
+    if shape != shape::number_of::<T>() {
+        let now = shape::text_of::<T>();
+        return Err(fault(format!(
+            "it holds `{label}` with other fields than this query keeps, which are now {now}; keep the type as it was, \
+             or start the changed query with a checkpoint location of its own"
+        )));
+    }
+    match postcard::take_from_bytes(rest) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => Err(fault(format!("{} bytes are left over", rest.len()))),
+        Err(error) => Err(fault(error.to_string())),
     }
 }
 
@@ -99,6 +117,7 @@ mod tests {
 
     #[test]
     fn a_value_that_cannot_be_encoded_leaves_the_bytes_as_they_were() {
+        #[derive(serde::Deserialize)]
         struct Stubborn;
         impl Serialize for Stubborn {
             fn serialize<S: serde::Serializer>(&self, _: S) -> std::result::Result<S::Ok, S::Error> {
@@ -109,6 +128,33 @@ mod tests {
         let error = encode("t", &(7u64, Stubborn), &mut bytes).unwrap_err();
         assert!(error.to_string().contains("table `t`"), "{error}");
         assert_eq!(bytes, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_type_whose_fields_have_changed_is_refused_though_its_bytes_would_fit() {
+        mod before {
+            #[derive(serde::Serialize, serde::Deserialize)]
+            pub(super) struct Order {
+                pub(super) amount: u64,
+                pub(super) count: u64,
+            }
+        }
+        #[derive(Serialize, serde::Deserialize)]
+        struct Order {
+            count: u64,
+            amount: u64,
+        }
+        let mut bytes = Vec::new();
+        encode("t", &vec![before::Order { amount: 100, count: 3 }], &mut bytes).unwrap();
+        assert_eq!(decode::<Vec<before::Order>>("t", &bytes).unwrap()[0].amount, 100);
+        let error = decode::<Vec<Order>>("t", &bytes).err().unwrap().to_string();
+        let parts = [
+            "table `t`",
+            "`Vec<Order>` with other fields",
+            "[Order {count: u64, amount: u64}]",
+            "keep the type",
+        ];
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
     }
 
     #[test]

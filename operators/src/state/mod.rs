@@ -8,6 +8,7 @@
 pub mod codec;
 mod index;
 mod keyed;
+mod shape;
 mod timers;
 mod updates;
 
