@@ -5,13 +5,13 @@ use super::aggregate::types_of;
 use super::event_time::{bears_event_time, end_times, event_times};
 use super::expression::{arrow_failed_to, evaluate};
 use super::keys::{KeyBytes, KeyEncoder, hash_bytes};
+use super::state_shape::StateShape;
 use crate::batch::Batch;
 use crate::error::{OperatorError, Result};
 use crate::limits::FIRINGS_PER_CALL;
 use crate::operator::{Operator, Progress};
 use crate::output::Output;
-use crate::snapshot::{Restore, Snapshot, TableSnapshot};
-use crate::state::codec::{decode, encode};
+use crate::snapshot::{Restore, Snapshot};
 use crate::state::{KeyedState, Timers};
 use crate::time::Timestamp;
 use arrow::array::BooleanArray;
@@ -72,8 +72,7 @@ pub struct Deduplicate {
     keys: KeyEncoder,
     key_count: usize,
     forget: Forget,
-    shape: String,
-    shape_stored: bool,
+    shape: StateShape,
     /// When each key is forgotten, if it ever is.
     seen: KeyedState<KeyBytes, Option<Timestamp>>,
     /// Slots by when their keys are forgotten; only of keys that are held.
@@ -135,8 +134,7 @@ impl Deduplicate {
             keys: KeyEncoder::new(spec.keys.clone(), &types)?,
             key_count: spec.keys.len(),
             forget: spec.forget.clone(),
-            shape: shape(&types),
-            shape_stored: false,
+            shape: StateShape::new(SHAPE, KEYS, shape(&types)),
             seen: KeyedState::new(KEYS),
             times: Timers::default(),
             watermark: Timestamp::MIN,
@@ -222,22 +220,12 @@ impl Operator<TableBatch, TableBatch> for Deduplicate {
 
     fn snapshot(&mut self) -> Result<Snapshot> {
         let mut tables = vec![self.seen.snapshot()];
-        if !std::mem::replace(&mut self.shape_stored, true) {
-            let mut bytes = Vec::new();
-            encode(SHAPE, &self.shape, &mut bytes)?;
-            tables.push(TableSnapshot { table: SHAPE, full: true, chunks: vec![(0, Arc::new(bytes))] });
-        }
+        self.shape.store(&mut tables)?;
         Ok(Snapshot { tables })
     }
 
     fn restore(&mut self, restore: Restore<'_>, _output: &mut Output<TableBatch>) -> Result<()> {
-        for chunk in restore.image.chunks(SHAPE) {
-            let stored: String = decode(SHAPE, chunk)?;
-            if stored != self.shape {
-                let cause = format!("it holds {stored}, this query keeps {}", self.shape);
-                return Err(OperatorError::Decode { table: KEYS.to_owned(), cause });
-            }
-        }
+        self.shape.check(restore)?;
         self.seen.restore(restore)?;
         for slot in 0..self.seen.slots_end() {
             if let Some((_, Some(time))) = self.seen.at(slot) {

@@ -42,6 +42,8 @@ mod partition;
 #[cfg(feature = "table")]
 mod sort;
 #[cfg(feature = "table")]
+mod state_shape;
+#[cfg(feature = "table")]
 mod steps;
 #[cfg(feature = "table")]
 mod stream_join;

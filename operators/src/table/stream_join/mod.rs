@@ -7,13 +7,13 @@ use super::TableBatch;
 use super::aggregate::types_of;
 use super::expression::{arrow_failed_to, as_type, condition};
 use super::keys::{KeyEncoder, converter};
+use super::state_shape::StateShape;
 use crate::batch::Batch;
 use crate::error::{OperatorError, Result};
 use crate::limits::FIRINGS_PER_CALL;
 use crate::operator::Progress;
 use crate::output::Output;
-use crate::snapshot::{Restore, Snapshot, TableSnapshot};
-use crate::state::codec::{decode, encode};
+use crate::snapshot::{Restore, Snapshot};
 use crate::time::Timestamp;
 use crate::two_input::TwoInputOperator;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
@@ -147,8 +147,7 @@ pub struct StreamJoin {
     watermark: Timestamp,
     /// The input that is being taken in, while the output is emptied.
     probe: Option<Probe>,
-    shape: String,
-    shape_stored: bool,
+    shape: StateShape,
 }
 
 impl fmt::Debug for StreamJoin {
@@ -188,7 +187,7 @@ impl StreamJoin {
         let encoder = |side: &StreamJoinSide| KeyEncoder::new(side.on.clone(), &key_types);
         let fields = spec.left.columns.fields().iter().chain(spec.right.columns.fields());
         let columns = [types(&spec.left.columns), types(&spec.right.columns)];
-        let shape = format!("a join by {key_types:?} of rows {:?} and {:?}", columns[0], columns[1]);
+        let state = format!("a join by {key_types:?} of rows {:?} and {:?}", columns[0], columns[1]);
         let [left, right] = columns;
         Ok(StreamJoin {
             keys: [encoder(&spec.left)?, encoder(&spec.right)?],
@@ -197,8 +196,7 @@ impl StreamJoin {
             held: HeldRows::new([Input::Left, Input::Right].map(|input| spec.kind.emits_unmatched(input))),
             watermark: Timestamp::MIN,
             probe: None,
-            shape_stored: false,
-            shape,
+            shape: StateShape::new(SHAPE, SHAPE, state),
             key_types,
             spec,
         })
@@ -342,22 +340,12 @@ impl TwoInputOperator<TableBatch, TableBatch, TableBatch> for StreamJoin {
 
     fn snapshot(&mut self) -> Result<Snapshot> {
         let mut tables = vec![self.held.snapshot()];
-        if !std::mem::replace(&mut self.shape_stored, true) {
-            let mut bytes = Vec::new();
-            encode(SHAPE, &self.shape, &mut bytes)?;
-            tables.push(TableSnapshot { table: SHAPE, full: true, chunks: vec![(0, Arc::new(bytes))] });
-        }
+        self.shape.store(&mut tables)?;
         Ok(Snapshot { tables })
     }
 
     fn restore(&mut self, restore: Restore<'_>, _output: &mut Output<TableBatch>) -> Result<()> {
-        for chunk in restore.image.chunks(SHAPE) {
-            let stored: String = decode(SHAPE, chunk)?;
-            if stored != self.shape {
-                let cause = format!("it holds {stored}, this query keeps {}", self.shape);
-                return Err(OperatorError::Decode { table: SHAPE.to_owned(), cause });
-            }
-        }
+        self.shape.check(restore)?;
         self.held.restore(restore)
     }
 }

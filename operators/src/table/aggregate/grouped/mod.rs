@@ -11,12 +11,12 @@ use crate::error::{OperatorError, Result};
 use crate::key::{Instance, owner_of};
 use crate::operator::{Operator, Progress};
 use crate::output::Output;
-use crate::snapshot::{Restore, Snapshot, TableSnapshot};
+use crate::snapshot::{Restore, Snapshot};
 use crate::state::KeyedState;
-use crate::state::codec::{decode, encode};
 use crate::table::TableBatch;
 use crate::table::expression::{arrow_failed_to, failed_to};
 use crate::table::keys::{KeyBytes, KeyEncoder, hash_bytes};
+use crate::table::state_shape::StateShape;
 use crate::time::Timestamp;
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, take_arrays};
@@ -59,8 +59,7 @@ pub struct GroupedAggregate {
     calls: Calls,
     emit: Emit,
     output: SchemaRef,
-    shape: String,
-    shape_stored: bool,
+    shape: StateShape,
     state: KeyedState<KeyBytes, GroupState>,
     /// The keys of the groups that are there without rows, until they have begun.
     always: Vec<KeyBytes>,
@@ -108,8 +107,7 @@ impl GroupedAggregate {
             calls: Calls::new(&grouping.aggregates)?,
             emit: grouping.emit,
             output: Arc::clone(&grouping.output),
-            shape: shape(&types, &grouping.aggregates),
-            shape_stored: false,
+            shape: StateShape::new(SHAPE, GROUPS, shape(&types, &grouping.aggregates)),
             state: KeyedState::new(GROUPS),
             // Without group columns there is one group, and one instance.
             always: if grouping.keys.is_empty() { vec![KeyBytes::default()] } else { Vec::new() },
@@ -304,22 +302,12 @@ impl Operator<TableBatch, TableBatch> for GroupedAggregate {
     fn snapshot(&mut self) -> Result<Snapshot> {
         self.calls.store(&mut self.state)?;
         let mut tables = vec![self.state.snapshot()];
-        if !std::mem::replace(&mut self.shape_stored, true) {
-            let mut bytes = Vec::new();
-            encode(SHAPE, &self.shape, &mut bytes)?;
-            tables.push(TableSnapshot { table: SHAPE, full: true, chunks: vec![(0, Arc::new(bytes))] });
-        }
+        self.shape.store(&mut tables)?;
         Ok(Snapshot { tables })
     }
 
     fn restore(&mut self, restore: Restore<'_>, _output: &mut Output<TableBatch>) -> Result<()> {
-        for chunk in restore.image.chunks(SHAPE) {
-            let stored: String = decode(SHAPE, chunk)?;
-            if stored != self.shape {
-                let cause = format!("it holds {stored}, this query keeps {}", self.shape);
-                return Err(OperatorError::Decode { table: GROUPS.to_owned(), cause });
-            }
-        }
+        self.shape.check(restore)?;
         self.state.restore(restore)?;
         self.note_restored()
     }

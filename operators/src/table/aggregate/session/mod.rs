@@ -15,6 +15,7 @@ use crate::state::KeyedState;
 use crate::table::TableBatch;
 use crate::table::expression::arrow_failed_to;
 use crate::table::keys::{KeyBytes, KeyEncoder, hash_bytes};
+use crate::table::state_shape::StateShape;
 use crate::time::Timestamp;
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -84,8 +85,7 @@ pub struct SessionAggregate {
     calls: Calls,
     emit: Emit,
     output: SchemaRef,
-    shape: String,
-    shape_stored: bool,
+    shape: StateShape,
     state: KeyedState<PartKey, Session>,
     directory: Directory,
     ends: Ends,
@@ -153,16 +153,16 @@ impl SessionAggregate {
         let (time_type, gap_type) = (of(&grouping.event_time)?, of(&grouping.gap)?);
         let bounds = Bounds::of(&grouping.output, grouping.session)?;
         let times = Times::new(&grouping.event_time, &grouping.gap, [&time_type[0], &gap_type[0]], bounds)?;
+        let state = format!("{} and session of {}", shape(&types, &grouping.aggregates), times.unit());
         Ok(SessionAggregate {
             keys: KeyEncoder::new(grouping.keys.clone(), &types)?,
             key_count: grouping.keys.len(),
-            shape: format!("{} and session of {}", shape(&types, &grouping.aggregates), times.unit()),
+            shape: StateShape::new(SHAPE, SESSIONS, state),
             times,
             session: grouping.session,
             calls: Calls::new(&grouping.aggregates)?,
             emit: grouping.emit,
             output: Arc::clone(&grouping.output),
-            shape_stored: false,
             state: KeyedState::new(SESSIONS),
             directory: Directory::new(),
             ends: Ends::default(),

@@ -1,19 +1,17 @@
 //! Sessions as an operator.
 
+use super::SessionAggregate;
 use super::open::Open;
-use super::{SESSIONS, SHAPE, SessionAggregate};
 use crate::batch::Batch;
-use crate::error::{OperatorError, Result};
+use crate::error::Result;
 use crate::limits::{FIRINGS_PER_CALL, TABLE_ROWS_AT_ONCE};
 use crate::operator::{Operator, Progress};
 use crate::output::Output;
-use crate::snapshot::{Restore, Snapshot, TableSnapshot};
-use crate::state::codec::{decode, encode};
+use crate::snapshot::{Restore, Snapshot};
 use crate::table::TableBatch;
 use crate::table::aggregate::Emit;
 use crate::table::aggregate::part::PartKey;
 use crate::time::Timestamp;
-use std::sync::Arc;
 
 impl SessionAggregate {
     /// Emits and forgets a slice of the sessions that are over.
@@ -115,22 +113,12 @@ impl Operator<TableBatch, TableBatch> for SessionAggregate {
     fn snapshot(&mut self) -> Result<Snapshot> {
         self.calls.store(&mut self.state)?;
         let mut tables = vec![self.state.snapshot()];
-        if !std::mem::replace(&mut self.shape_stored, true) {
-            let mut bytes = Vec::new();
-            encode(SHAPE, &self.shape, &mut bytes)?;
-            tables.push(TableSnapshot { table: SHAPE, full: true, chunks: vec![(0, Arc::new(bytes))] });
-        }
+        self.shape.store(&mut tables)?;
         Ok(Snapshot { tables })
     }
 
     fn restore(&mut self, restore: Restore<'_>, _output: &mut Output<TableBatch>) -> Result<()> {
-        for chunk in restore.image.chunks(SHAPE) {
-            let stored: String = decode(SHAPE, chunk)?;
-            if stored != self.shape {
-                let cause = format!("it holds {stored}, this query keeps {}", self.shape);
-                return Err(OperatorError::Decode { table: SESSIONS.to_owned(), cause });
-            }
-        }
+        self.shape.check(restore)?;
         self.state.restore_by(restore, PartKey::hash)?;
         for slot in 0..self.state.slots_end() {
             let Some((part, session)) = self.state.at(slot) else { continue };

@@ -16,6 +16,7 @@ use crate::table::TableBatch;
 use crate::table::event_time::{bears_event_time, event_times};
 use crate::table::expression::{arrow_failed_to, evaluate};
 use crate::table::keys::{KeyBytes, KeyEncoder, hash_bytes};
+use crate::table::state_shape::StateShape;
 use crate::time::Timestamp;
 use crate::window::cut::Cut;
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
@@ -89,8 +90,7 @@ pub struct SlidingAggregate {
     bounds: Bounds,
     calls: Calls,
     output: SchemaRef,
-    shape: String,
-    shape_stored: bool,
+    shape: StateShape,
     state: KeyedState<PartKey, GroupState>,
     directory: Directory,
     /// The rows of a batch that are in time, and their panes.
@@ -142,6 +142,7 @@ impl SlidingAggregate {
             let cause = format!("`{}` is neither a timestamp nor a window", grouping.event_time);
             return Err(OperatorError::Expression(cause));
         }
+        let state = format!("{} and windows of {cut}", shape(&types, &grouping.aggregates));
         Ok(SlidingAggregate {
             keys: KeyEncoder::new(grouping.keys.clone(), &types)?,
             key_count: grouping.keys.len(),
@@ -151,8 +152,7 @@ impl SlidingAggregate {
             bounds: Bounds::of(&grouping.output, grouping.window)?,
             calls: Calls::new(&grouping.aggregates)?,
             output: Arc::clone(&grouping.output),
-            shape: format!("{} and windows of {cut}", shape(&types, &grouping.aggregates)),
-            shape_stored: false,
+            shape: StateShape::new(SHAPE, PANES, state),
             state: KeyedState::new(PANES),
             directory: Directory::new(cut),
             rows: Vec::new(),

@@ -1,8 +1,8 @@
 //! Sliding windows as an operator.
 
-use super::{EMITTED, PANES, SHAPE, SlidingAggregate};
+use super::{EMITTED, SlidingAggregate};
 use crate::batch::Batch;
-use crate::error::{OperatorError, Result};
+use crate::error::Result;
 use crate::limits::{FIRINGS_PER_CALL, PANES_MERGED_PER_CALL, TABLE_ROWS_AT_ONCE};
 use crate::operator::{Operator, Progress};
 use crate::output::Output;
@@ -87,31 +87,18 @@ impl Operator<TableBatch, TableBatch> for SlidingAggregate {
     fn snapshot(&mut self) -> Result<Snapshot> {
         self.calls.store(&mut self.state)?;
         let mut tables = vec![self.state.snapshot()];
-        let mut add = |table, bytes: Vec<u8>| {
-            tables.push(TableSnapshot { table, full: true, chunks: vec![(0, Arc::new(bytes))] });
-        };
-        if !self.shape_stored || self.watermark_stored != self.watermark {
+        if !self.shape.is_stored() || self.watermark_stored != self.watermark {
             let mut bytes = Vec::new();
             encode(EMITTED, &self.watermark, &mut bytes)?;
-            add(EMITTED, bytes);
+            tables.push(TableSnapshot { table: EMITTED, full: true, chunks: vec![(0, Arc::new(bytes))] });
             self.watermark_stored = self.watermark;
         }
-        if !std::mem::replace(&mut self.shape_stored, true) {
-            let mut bytes = Vec::new();
-            encode(SHAPE, &self.shape, &mut bytes)?;
-            add(SHAPE, bytes);
-        }
+        self.shape.store(&mut tables)?;
         Ok(Snapshot { tables })
     }
 
     fn restore(&mut self, restore: Restore<'_>, _output: &mut Output<TableBatch>) -> Result<()> {
-        for chunk in restore.image.chunks(SHAPE) {
-            let stored: String = decode(SHAPE, chunk)?;
-            if stored != self.shape {
-                let cause = format!("it holds {stored}, this query keeps {}", self.shape);
-                return Err(OperatorError::Decode { table: PANES.to_owned(), cause });
-            }
-        }
+        self.shape.check(restore)?;
         self.restore_emitted(restore)?;
         self.state.restore_by(restore, PartKey::hash)?;
         for slot in 0..self.state.slots_end() {
