@@ -33,6 +33,14 @@ pub enum OperatorError {
         /// What the decoder said.
         cause: String,
     },
+    /// A service outside gave no answer.
+    #[error("no answer for the key {key}: {cause}")]
+    Lookup {
+        /// The key that was asked for.
+        key: String,
+        /// What the last attempt said.
+        cause: String,
+    },
     /// A limit of [`crate::limits`] was reached.
     #[error("limit reached: {0}")]
     Limit(String),

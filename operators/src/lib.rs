@@ -10,7 +10,7 @@
 //! | [`batch`], [`item`], [`epoch`], [`time`], [`partition`] | what flows through a channel |
 //! | [`operator`], [`two_input`], [`output`] | the contract |
 //! | [`key`], [`state`], [`snapshot`] | keyed state and its snapshots |
-//! | [`map`], [`watermark`], [`aggregate`], [`process`], [`window`], [`join`], [`interval_join`] | the operators |
+//! | [`map`], [`watermark`], [`aggregate`], [`process`], [`window`], [`join`], [`interval_join`], [`lookup`] | the operators |
 //!
 //! ```
 //! use lotic_operators::{Operator, Output, Rows, aggregate::{Count, RunningAggregate}};
@@ -31,6 +31,7 @@ pub mod item;
 pub mod join;
 pub mod key;
 pub mod limits;
+pub mod lookup;
 pub mod map;
 pub mod operator;
 pub mod output;

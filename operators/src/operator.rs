@@ -41,7 +41,8 @@ pub enum Progress {
 /// State changes made before a `snapshot` are in that epoch, later ones are not. After a crash the operator
 /// is built anew, restored from the last durable epoch and sees the rows after it again.
 pub trait Operator<I: Batch, O: Batch>: Send {
-    /// Consumes rows from the front of `input`. Unless the output is full, all of it is consumed.
+    /// Consumes rows from the front of `input`. Unless the output is full or the operator waits
+    /// ([`Output::wait`]), all of it is consumed.
     ///
     /// # Errors
     /// An error ends the query, or restarts it from the last checkpoint if its restart policy says so.
@@ -75,7 +76,8 @@ pub trait Operator<I: Batch, O: Batch>: Send {
         Ok(())
     }
 
-    /// Processing time has reached what was asked for by [`Output::wake_at`].
+    /// Processing time has reached what was asked for by [`Output::wake_at`], or what the operator waits for
+    /// outside has come.
     ///
     /// # Errors
     /// As for [`process`](Operator::process).

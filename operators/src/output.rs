@@ -34,6 +34,7 @@ pub struct Output<B: Batch> {
     late_rows: u64,
     whole: bool,
     by_epoch: bool,
+    waits: bool,
 }
 
 impl<B: Batch> Default for Output<B> {
@@ -58,6 +59,7 @@ impl<B: Batch> Output<B> {
             late_rows: 0,
             whole: false,
             by_epoch: false,
+            waits: false,
         }
     }
 
@@ -138,6 +140,14 @@ impl<B: Batch> Output<B> {
         self.whole = true;
     }
 
+    /// Says that the operator cannot go on before something has happened outside that it waits for: it leaves
+    /// rows in its input although there is room, or returns [`crate::Progress::Again`] and does not want to be
+    /// called again at once. For operators that the runtime gives something to wait for, such as
+    /// [`crate::lookup::Lookup`].
+    pub fn wait(&mut self) {
+        self.waits = true;
+    }
+
     /// Whether the rows of now belong to a micro-batch, which ends at its own marker: results that replace one
     /// another may as well come once, at the end of the epoch, and then do not depend on how the epoch's rows
     /// were cut into batches. May change at the end of any epoch.
@@ -203,6 +213,12 @@ impl<B: Batch> Output<B> {
     /// For the runtime: whether a whole result was emitted since the last call.
     pub fn take_whole(&mut self) -> bool {
         std::mem::take(&mut self.whole)
+    }
+
+    /// For the runtime: whether the last call ended with [`Output::wait`].
+    #[inline]
+    pub fn take_waits(&mut self) -> bool {
+        std::mem::take(&mut self.waits)
     }
 
     /// For the runtime: late rows counted since the last call.
