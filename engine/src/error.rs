@@ -167,7 +167,10 @@ impl std::error::Error for Error {
 impl From<OperatorError> for Error {
     fn from(error: OperatorError) -> Self {
         Error(Arc::new(Inner {
-            kind: ErrorKind::User,
+            kind: match error {
+                OperatorError::Lookup { .. } => ErrorKind::External,
+                _ => ErrorKind::User,
+            },
             message: error.to_string(),
             operator: None,
             epoch: None,

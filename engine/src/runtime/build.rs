@@ -6,6 +6,7 @@ use super::control::Tell;
 use super::core::{Core, CoreParts};
 use super::edge::{EdgeStage, Routing};
 use super::link::Link;
+use super::lookup::{Bell, LookupLink};
 use super::metrics::ActorMetrics;
 use super::sink_stage::SinkStage;
 use super::source_actor::{OFFSETS, SourceActor};
@@ -339,6 +340,28 @@ impl<I: Batch, O: Batch> NodeBuilder for OperatorNode<I, O> {
         let stateless = matches!(node.role, Role::Operator { stateless: true });
         let link = Link::new((node.uid.clone(), instance), operator, (mode, stateless), next);
         context.place::<I>(&node, instance, Box::new(link), false)
+    }
+
+    fn outgoing(&self) -> usize {
+        self.outputs.lock().edges.len()
+    }
+}
+
+/// A lookup join with the edges behind it.
+pub(crate) struct LookupNode<I: Batch, O: Batch> {
+    pub(crate) factory: Box<dyn FnMut(Arc<Bell>) -> Box<dyn Operator<I, O>> + Send>,
+    pub(crate) outputs: Outputs<O>,
+}
+
+impl<I: Batch, O: Batch> NodeBuilder for LookupNode<I, O> {
+    fn build(&mut self, node: NodeId, instance: Instance, context: &mut BuildContext<'_>) -> Result<()> {
+        let node = context.plan.node(node).clone();
+        let next = context.next_stage(&self.outputs, instance)?;
+        let bell = Bell::new();
+        let operator = (self.factory)(Arc::clone(&bell));
+        let mode = ModeWatch::clone(&context.settings.mode);
+        let link = Link::new((node.uid.clone(), instance), operator, (mode, false), next);
+        context.place::<I>(&node, instance, Box::new(LookupLink::new(link, bell)), false)
     }
 
     fn outgoing(&self) -> usize {

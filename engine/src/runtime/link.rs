@@ -15,6 +15,8 @@ use lotic_operators::{
 enum Pending {
     /// The operator has to be called again for this signal.
     Call(Signal),
+    /// The operator may take what has come for it from outside.
+    Answers,
     /// The next stage has to get this signal, after what the operator emitted.
     Pass(Signal),
 }
@@ -31,6 +33,8 @@ pub(crate) struct Link<I: Batch, O: Batch> {
     /// A batch that the next stage has not taken whole.
     held: Option<O>,
     pending: Option<Pending>,
+    /// The operator has left rows in its input until something comes from outside ([`Output::wait`]).
+    waits: bool,
     next: Box<dyn Stage<O>>,
 }
 
@@ -42,7 +46,8 @@ impl<I: Batch, O: Batch> Link<I, O> {
         next: Box<dyn Stage<O>>,
     ) -> Self {
         let output = Output::default();
-        Link { operator, name, instance, output, mode, keeps_partitions, held: None, pending: None, next }
+        let (held, pending, waits) = (None, None, false);
+        Link { operator, name, instance, output, mode, keeps_partitions, held, pending, waits, next }
     }
 
     fn named(&self, error: OperatorError) -> Error {
@@ -133,31 +138,44 @@ impl<I: Batch, O: Batch> Link<I, O> {
             if self.pass_on(context)? == Flow::Blocked {
                 return Ok(Flow::Blocked);
             }
-            match self.pending.take() {
+            let signal = match self.pending.take() {
                 None => return Ok(Flow::Ready),
                 Some(Pending::Pass(Signal::Marker(mut marker))) => {
                     marker.whole |= self.output.take_whole();
                     return self.next.signal(Signal::Marker(marker), context);
                 }
                 Some(Pending::Pass(signal)) => return self.next.signal(signal, context),
-                Some(Pending::Call(signal)) => {
-                    if self.call(signal, context)? == Progress::Again {
-                        self.pending = Some(Pending::Call(signal));
-                        if self.pass_on(context)? == Flow::Ready {
-                            // A slice is done: let other actors and this one's mailbox have the thread.
-                            context.waker.wake_by_ref();
-                        }
-                        return Ok(Flow::Blocked);
-                    }
-                    // An operator emits watermarks itself, in order with its rows, and says itself that it is idle.
-                    self.pending = match signal {
-                        Signal::Watermark(_) | Signal::Idle(_) => None,
-                        Signal::Partition(_) if !self.keeps_partitions => None,
-                        signal => Some(Pending::Pass(signal)),
-                    };
+                Some(Pending::Call(signal)) => Some(signal),
+                Some(Pending::Answers) => None,
+            };
+            if self.call(signal.unwrap_or(Signal::Tick), context)? == Progress::Again {
+                self.pending = Some(signal.map_or(Pending::Answers, Pending::Call));
+                let waits = self.output.take_waits();
+                if self.pass_on(context)? == Flow::Ready && !waits {
+                    // A slice is done: let other actors and this one's mailbox have the thread.
+                    context.waker.wake_by_ref();
                 }
+                return Ok(Flow::Blocked);
             }
+            self.pending = match signal {
+                // An operator emits watermarks itself, in order with its rows, and says itself that it is idle.
+                None | Some(Signal::Watermark(_) | Signal::Idle(_)) => None,
+                Some(Signal::Partition(_)) if !self.keeps_partitions => None,
+                Some(signal) => Some(Pending::Pass(signal)),
+            };
         }
+    }
+
+    /// Something has come from outside: the operator may take it, and then takes rows again.
+    pub(crate) fn take_answers(&mut self, context: &mut StageContext<'_>) -> Result<Flow> {
+        self.waits = false;
+        self.pending = Some(Pending::Answers);
+        self.advance(context)
+    }
+
+    /// Whether the operator takes no rows until something comes from outside.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits
     }
 }
 
@@ -170,10 +188,15 @@ impl<I: Batch, O: Batch> Stage<I> for Link<I, O> {
             self.settle(context);
             processed.map_err(|error| self.named(error))?;
             if self.pass_on(context)? == Flow::Blocked {
+                self.output.take_waits();
                 return Ok(Flow::Blocked);
             }
             if input.rows() == 0 {
                 return Ok(Flow::Ready);
+            }
+            if self.output.take_waits() {
+                self.waits = true;
+                return Ok(Flow::Blocked);
             }
         }
     }

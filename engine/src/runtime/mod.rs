@@ -12,6 +12,7 @@
 //! | [`query_actor`], [`active`], [`run`] | the coordinator's actor and what it starts and stops |
 //! | [`build`] | from the physical plan to wired actors |
 //! | [`watermarks`], [`source_partitions`] | event time over several inputs, partitions that are idle |
+//! | [`lookup`] | futures that answer lookup joins, and how an actor hears of that |
 //! | [`wait`], [`threads`], [`blocking`] | waiting, threads, sources that block |
 
 mod active;
@@ -22,6 +23,7 @@ pub(crate) mod control;
 pub(crate) mod core;
 pub(crate) mod edge;
 pub(crate) mod link;
+pub(crate) mod lookup;
 pub(crate) mod metrics;
 pub(crate) mod query_actor;
 pub(crate) mod run;

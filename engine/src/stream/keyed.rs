@@ -19,8 +19,8 @@ use std::time::Duration;
 /// the key's state.
 #[must_use = "a stream does nothing until it ends in a sink and is started"]
 pub struct KeyedStream<T: Send + 'static, K, F> {
-    piped: Piped<Rows<T>>,
-    key: F,
+    pub(super) piped: Piped<Rows<T>>,
+    pub(super) key: F,
     keys: PhantomData<fn() -> K>,
 }
 
@@ -31,7 +31,7 @@ impl<T: Send + 'static, K, F> std::fmt::Debug for KeyedStream<T, K, F> {
 }
 
 /// Sends each row to the instance that owns its key.
-fn by_key<T, K, F>(key: F) -> PartitionFactory<Rows<T>>
+pub(super) fn by_key<T, K, F>(key: F) -> PartitionFactory<Rows<T>>
 where
     T: Send + 'static,
     K: Key,

@@ -1,6 +1,7 @@
 //! The typed door: `Stream<T>` over the user's own types.
 
 mod keyed;
+mod lookup;
 mod piped;
 mod sunk;
 

@@ -1,12 +1,16 @@
 //! What all doors have in common: a position in the dataflow to which steps are added.
 
 use super::sunk::Query;
-use crate::plan::graph::{EdgeId, Incoming, Node, NodeId, Outgoing, Outputs, PartitionFactory, Role};
-use crate::runtime::build::{OperatorNode, SinkNode, SourceNode};
+use crate::plan::graph::{
+    EdgeId, Incoming, Node, NodeBuilder, NodeId, Outgoing, Outputs, PartitionFactory, Role,
+};
+use crate::runtime::build::{LookupNode, OperatorNode, SinkNode, SourceNode};
 use crate::runtime::edge::Spread;
+use crate::runtime::lookup::Bell;
 use crate::session::Session;
 use lotic_connectors::{SinkFactory, SourceFactory};
 use lotic_operators::{Batch, Instance, Operator, Output, Result};
+use std::sync::Arc;
 
 /// The end of a dataflow so far: the outputs of one node or, after a union, of several.
 pub(crate) struct Piped<B: Batch> {
@@ -139,6 +143,31 @@ impl<B: Batch> Piped<B> {
     ) -> Piped<O> {
         let outputs = Outputs::default();
         let builder = OperatorNode { factory: Box::new(make), outputs: outputs.clone() };
+        self.built_node(id, (kind, stateless), incoming, Box::new(builder), outputs)
+    }
+
+    /// Adds an operator that waits for what comes from outside; the bell that `make` is given tells its actor.
+    pub(crate) fn lookup<O: Batch>(
+        self,
+        kind: &str,
+        partition: PartitionFactory<B>,
+        make: impl FnMut(Arc<Bell>) -> Box<dyn Operator<B, O>> + Send + 'static,
+    ) -> Piped<O> {
+        let id = self.reserve();
+        let incoming = self.connect::<B>(id, |batch| batch, (Some(&partition), true));
+        let outputs = Outputs::default();
+        let builder = LookupNode { factory: Box::new(make), outputs: outputs.clone() };
+        self.built_node(id, (kind, false), incoming, Box::new(builder), outputs)
+    }
+
+    fn built_node<O: Batch>(
+        &self,
+        id: NodeId,
+        (kind, stateless): (&str, bool),
+        incoming: Vec<Incoming>,
+        builder: Box<dyn NodeBuilder>,
+        outputs: Outputs<O>,
+    ) -> Piped<O> {
         let node = Node {
             kind: kind.to_owned(),
             detail: String::new(),
@@ -147,7 +176,7 @@ impl<B: Batch> Piped<B> {
             role: Role::Operator { stateless },
             parallelism: self.instances,
             incoming,
-            builder: Box::new(builder),
+            builder,
         };
         self.place(id, node);
         let mut piped = Piped::new(self.session.clone(), id, outputs);
