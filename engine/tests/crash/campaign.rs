@@ -133,7 +133,7 @@ fn wherever_the_process_is_killed_nothing_is_lost_and_nothing_comes_twice() {
 }
 
 /// Kills from outside and within, with another mode and parallelism after each.
-fn windows_survive(kind: Kind) {
+fn survives(kind: Kind) {
     let seed = crate::NAMES.seed();
     let kills = crate::NAMES.kills().unwrap_or(WINDOW_KILLS);
     let mut campaign = Campaign::new(kind, seed, kills);
@@ -141,7 +141,7 @@ fn windows_survive(kind: Kind) {
         let folder = tempfile::Builder::new().prefix("lotic-crash-").tempdir().unwrap();
         if let Err(problem) = campaign.round(folder.path()) {
             let problem = format!("{problem}\nkills of this round: {}", campaign.history.join(", "));
-            crate::NAMES.fail("windows_survive", seed, folder, &problem);
+            crate::NAMES.fail("survives", seed, folder, &problem);
         }
         assert!(campaign.rounds <= 20 + kills, "kills that never happen: {:?}", campaign.schedule.pending());
     }
@@ -149,16 +149,21 @@ fn windows_survive(kind: Kind) {
 }
 
 #[test]
+fn rows_that_wait_for_a_service_survive_kills_and_changes_of_mode() {
+    survives(Kind::Lookups);
+}
+
+#[test]
 fn tumbling_windows_survive_kills_and_changes_of_mode() {
-    windows_survive(Kind::Tumbling);
+    survives(Kind::Tumbling);
 }
 
 #[test]
 fn sliding_windows_survive_kills_and_changes_of_mode() {
-    windows_survive(Kind::Sliding);
+    survives(Kind::Sliding);
 }
 
 #[test]
 fn session_windows_survive_kills_and_changes_of_mode() {
-    windows_survive(Kind::Session);
+    survives(Kind::Session);
 }

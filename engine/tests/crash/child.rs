@@ -7,6 +7,7 @@ use crate::support::process::Told;
 use crate::support::random::Random;
 use lotic::Session;
 use lotic::connectors::{FileSink, RateSource};
+use lotic::operators::lookup::{LookupOptions, LookupOrder};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -47,6 +48,12 @@ impl Told for Settings {
     }
 }
 
+/// A service that takes its time, not always the same.
+async fn half_of(key: u64) -> Result<Option<u64>, std::convert::Infallible> {
+    tokio::time::sleep(std::time::Duration::from_millis(key % 4)).await;
+    Ok(Some(key / 2))
+}
+
 /// Runs to the end of the input.
 pub(crate) fn run(settings: &Settings) {
     let mut random = Random::new(settings.seed);
@@ -63,6 +70,12 @@ pub(crate) fn run(settings: &Settings) {
     let query = match settings.kind {
         Kind::Counts => {
             let counts = numbers.map(|number| number % KEYS).key_by(|key| *key).count();
+            counts.sink(Announced { sink: Box::new(FileSink::json_lines(settings.output())), commits })
+        }
+        Kind::Lookups => {
+            let options = LookupOptions::default().capacity(1_000).order(LookupOrder::Unordered);
+            let keys = numbers.key_by(|number| *number % KEYS).lookup_join(options, half_of);
+            let counts = keys.map(|(number, half)| half * 2 + number % 2).key_by(|key| *key).count();
             counts.sink(Announced { sink: Box::new(FileSink::json_lines(settings.output())), commits })
         }
         kind => {

@@ -18,6 +18,8 @@ const GAP: i64 = 150;
 pub(crate) enum Kind {
     /// The running count of each key.
     Counts,
+    /// The same, of keys that a slow service has been asked for, in flight at markers.
+    Lookups,
     Tumbling,
     Sliding,
     Session,
@@ -37,11 +39,16 @@ fn at(number: &u64) -> Timestamp {
 }
 
 impl Kind {
+    /// Whether the output is the running count of each key.
+    pub(crate) fn is_counts(self) -> bool {
+        matches!(self, Kind::Counts | Kind::Lookups)
+    }
+
     /// The windows of the rows by key.
     pub(crate) fn windows(self, numbers: Stream<u64>) -> Stream<Counted> {
         let long = |micros: i64| Duration::from_micros(micros.unsigned_abs());
         let window: Window<u64, fn(&u64) -> Timestamp> = match self {
-            Kind::Counts | Kind::Tumbling => Window::tumbling(long(SIZE), at),
+            Kind::Counts | Kind::Lookups | Kind::Tumbling => Window::tumbling(long(SIZE), at),
             Kind::Sliding => Window::sliding(long(SIZE), long(SLIDE), at),
             Kind::Session => Window::session(long(GAP), at),
         };

@@ -1,7 +1,7 @@
 //! The parent's side: starts children, reads what they have written.
 
 use crate::child::{KEYS, Settings};
-use crate::kind::{Counted, Kind};
+use crate::kind::Counted;
 use crate::support::process::{self, Kill, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -71,15 +71,12 @@ pub(crate) fn windows(settings: &Settings) -> Result<usize, String> {
 
 /// The output so far must be right.
 pub(crate) fn check_so_far(settings: &Settings) -> Result<(), String> {
-    match settings.kind {
-        Kind::Counts => counts(settings).map(drop),
-        _ => windows(settings).map(drop),
-    }
+    if settings.kind.is_counts() { counts(settings).map(drop) } else { windows(settings).map(drop) }
 }
 
 /// The output must be that of an uninterrupted run.
 pub(crate) fn check_complete(settings: &Settings) -> Result<(), String> {
-    if settings.kind != Kind::Counts {
+    if !settings.kind.is_counts() {
         let (found, expected) = (windows(settings)?, settings.kind.expected(settings.rows).len());
         return if found == expected {
             nothing_hidden(settings)
