@@ -42,7 +42,7 @@ impl LookupService<u8, u32> for Chance {
         self.state =
             self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let random = (self.state >> 33) as usize;
-        if self.waiting.is_empty() || random % 3 > 0 {
+        if self.waiting.is_empty() || !random.is_multiple_of(3) {
             return None;
         }
         let (request, key) = self.waiting.swap_remove(random / 3 % self.waiting.len());
@@ -65,9 +65,9 @@ fn expected(events: &[Event<Row>]) -> Vec<Joined> {
 }
 
 fn last_watermark(events: &[Event<Row>]) -> Timestamp {
-    let times =
+    let mut times =
         events.iter().filter_map(|event| if let Event::Watermark(time) = event { Some(*time) } else { None });
-    times.last().unwrap_or(Timestamp::MIN)
+    times.next_back().unwrap_or(Timestamp::MIN)
 }
 
 fn options() -> impl Strategy<Value = LookupOptions> {
