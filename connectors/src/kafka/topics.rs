@@ -347,7 +347,12 @@ impl<C: ConsumerContext + Complaining> Lookup<'_, C> {
         places: impl Iterator<Item = (&'p TopicPartition, Offset)>,
     ) -> Result<BTreeMap<TopicPartition, i64>> {
         let mut list = TopicPartitionList::new();
-        for (TopicPartition { topic, partition }, offset) in places {
+        // Every partition has a beginning and an end; not everyone has a record that is as new as a time.
+        let mut certain = BTreeSet::new();
+        for (place @ TopicPartition { topic, partition }, offset) in places {
+            if !matches!(offset, Offset::Offset(_)) {
+                certain.insert(place.clone());
+            }
             let added = list.add_partition_offset(topic, *partition, offset);
             added.map_err(|error| errors::failed(self.connector, &error))?;
         }
@@ -368,10 +373,18 @@ impl<C: ConsumerContext + Complaining> Lookup<'_, C> {
                 errors::failed(what, &error)
             })?;
             if let Offset::Offset(offset) = element.offset() {
+                certain.remove(&partition);
                 found.insert(partition, offset);
             }
         }
-        Ok(found)
+        // The client answers so if it lost the broker in between. Without its end a partition would seem empty.
+        match certain.first() {
+            None => Ok(found),
+            Some(TopicPartition { topic, partition }) => {
+                let what = format!("{}: topic `{topic}`, partition {partition}: no offsets", self.connector);
+                Err(ConnectorError::external(what, "the answer lacks them").with_retry_after(ASK_AGAIN))
+            }
+        }
     }
 }
 
