@@ -187,9 +187,10 @@ impl Script {
         self.text[start..].char_indices().nth(column).map_or(self.text.len(), |(at, _)| start + at)
     }
 
+    /// A part of the text, of whole characters.
     pub(crate) fn place(&self, range: Range<usize>) -> Place {
-        let end = range.end.min(self.text.len());
-        Place { script: self.clone(), range: range.start.min(end)..end }
+        let end = self.text.ceil_char_boundary(range.end.min(self.text.len()));
+        Place { script: self.clone(), range: self.text.floor_char_boundary(range.start.min(end))..end }
     }
 
     /// A part of the text with what precedes it blanked out, so that lines and columns in messages about it
@@ -306,6 +307,15 @@ mod tests {
             assert!(shown == wrong || text.contains("WHERE é"), "{text}: `{shown}`, {}", fault.message);
             assert_eq!(text[..place.range.start].matches('\n').count() + 1, line, "{text}");
             assert!(!fault.message.contains("Line:"), "{}", fault.message);
+        }
+    }
+
+    #[test]
+    fn a_mistake_at_a_character_of_several_bytes_is_shown() {
+        for text in ["''r\"é", "SET a = -l'IéQ\n6(\"é;' r\"év(\nB"] {
+            let fault = Script::new("t.sql", text).statements().unwrap_err();
+            assert!(text.is_char_boundary(fault.place.clone().unwrap().range.end), "{text}");
+            assert!(fault.render(false).contains("t.sql"), "{text}");
         }
     }
 
