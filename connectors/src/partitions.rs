@@ -12,6 +12,8 @@ use lotic_operators::Instance;
 pub(crate) struct Partitions {
     count: usize,
     parts: Vec<Partition>,
+    /// See [`Partitions::read_ahead`].
+    ahead: bool,
 }
 
 #[derive(Debug)]
@@ -19,6 +21,8 @@ struct Partition {
     number: usize,
     next: u64,
     end: u64,
+    /// Whether it has rows beyond the end, which a plan holds back.
+    held: bool,
 }
 
 /// Where a plan ends a partition: at once if it does not name it.
@@ -26,14 +30,22 @@ fn planned(part: &Partition, until: Option<&Offsets>) -> u64 {
     until.map_or(u64::MAX, |until| until.get(&part.number.to_string()).unwrap_or(0))
 }
 
+impl Partition {
+    /// Whether the plan holds back a row that comes before this one.
+    #[inline]
+    fn holds_back_before(&self, row: u64, number: usize) -> bool {
+        self.held && self.next >= self.end && (self.next, self.number) < (row, number)
+    }
+}
+
 impl Partitions {
     /// Of `count` partitions, numbered from 0, those that fall to an instance.
     pub(crate) fn of(instance: Instance, count: usize) -> Self {
         let parts = (instance.index..count)
             .step_by(instance.parallelism.max(1))
-            .map(|number| Partition { number, next: 0, end: 0 })
+            .map(|number| Partition { number, next: 0, end: 0, held: false })
             .collect();
-        Partitions { count, parts }
+        Partitions { count, parts, ahead: false }
     }
 
     /// Continues at the offsets of a checkpoint.
@@ -56,7 +68,9 @@ impl Partitions {
     /// Sets where each partition ends for now, as the source has it and the plan of a micro-batch allows.
     pub(crate) fn bound(&mut self, until: Option<&Offsets>, end_of: impl Fn(usize) -> u64) {
         for part in &mut self.parts {
-            part.end = end_of(part.number).min(planned(part, until)).max(part.next);
+            let (there, planned) = (end_of(part.number), planned(part, until));
+            part.end = there.min(planned).max(part.next);
+            part.held = planned < there;
         }
     }
 
@@ -82,7 +96,8 @@ impl Partitions {
         self.parts.iter().fold(0, |sum, part| sum.saturating_add(part.end - part.next))
     }
 
-    /// Reads up to `max_rows` rows before the bounds, calling `read(partition, row)` for each, in order.
+    /// Reads up to `max_rows` rows before the bounds, calling `read(partition, row)` for each, in order: fewer
+    /// where it changes whether they are ahead ([`Partitions::read_ahead`]).
     #[inline]
     pub(crate) fn take(&mut self, max_rows: usize, mut read: impl FnMut(usize, u64)) {
         if let [only] = self.parts.as_mut_slice() {
@@ -91,12 +106,24 @@ impl Partitions {
             only.next = end.max(only.next);
             return;
         }
-        for _ in 0..max_rows {
-            let unread = self.parts.iter_mut().filter(|part| part.next < part.end);
-            let Some(part) = unread.min_by_key(|part| (part.next, part.number)) else { return };
-            read(part.number, part.next);
-            part.next += 1;
+        for taken in 0..max_rows {
+            let unread = self.parts.iter().enumerate().filter(|(_, part)| part.next < part.end);
+            let next = unread.map(|(at, part)| (part.next, part.number, at)).min();
+            let Some((row, number, at)) = next else { return };
+            let ahead = self.parts.iter().any(|part| part.holds_back_before(row, number));
+            if taken > 0 && ahead != self.ahead {
+                return;
+            }
+            self.ahead = ahead;
+            read(number, row);
+            self.parts[at].next += 1;
         }
+    }
+
+    /// Whether the rows taken last lie ahead of rows that a plan holds back. So they do where a micro-batch was
+    /// planned by several instances, one of which was behind, and is read again by fewer.
+    pub(crate) fn read_ahead(&self) -> bool {
+        self.ahead
     }
 
     /// The next row of each partition of which the plan leaves something to read, if there is a plan.
@@ -157,6 +184,34 @@ mod tests {
             partitions.take(max_rows, |_, _| {});
             prop_assert_eq!(plan, partitions.offsets());
         }
+    }
+
+    #[test]
+    fn rows_ahead_of_those_that_a_plan_holds_back_are_told_apart() {
+        let mut partitions = Partitions::of(Instance::ONLY, 3);
+        let plan = Offsets([("0", 3), ("1", 1), ("2", 2)].map(|(name, end)| (name.to_owned(), end)).into());
+        let mut read = |partitions: &mut Partitions, plan: Option<&Offsets>, ends: [u64; 3]| {
+            let (mut batches, mut rows) = (Vec::new(), Vec::new());
+            partitions.bound(plan, |number| ends[number]);
+            while partitions.ready() > 0 {
+                partitions.take(100, |number, row| rows.push((row, number)));
+                batches.push((std::mem::take(&mut rows), partitions.read_ahead()));
+            }
+            batches
+        };
+        let even = vec![(0, 0), (0, 1), (0, 2), (1, 0)];
+        let ahead = vec![(1, 2), (2, 0)];
+        assert_eq!(
+            read(&mut partitions, Some(&plan), [9; 3]),
+            [(even.clone(), false), (ahead.clone(), true)]
+        );
+        // What was held back is read next, and is ahead of nothing.
+        assert_eq!(read(&mut partitions, None, [4; 3])[0].0[..3], [(1, 1), (2, 1), (2, 2)]);
+        assert!(!partitions.read_ahead());
+        // A partition that simply has no more rows holds nothing back.
+        let mut partitions = Partitions::of(Instance::ONLY, 3);
+        let all = even.into_iter().chain(ahead).collect();
+        assert_eq!(read(&mut partitions, Some(&plan), [3, 1, 2]), [(all, false)]);
     }
 
     #[test]

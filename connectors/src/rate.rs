@@ -253,6 +253,10 @@ impl Source<Rows<RateRow>> for Generator {
         Ok(Polled::Pending(due_ns.map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(now_ns)))))
     }
 
+    fn polled_partition(&self) -> Option<usize> {
+        (!self.partitions.read_ahead()).then_some(0)
+    }
+
     fn offsets(&self) -> Offsets {
         self.partitions.offsets()
     }

@@ -159,8 +159,11 @@ pub trait Source<B: Batch>: Send {
     }
 
     /// Where in [`partitions`](Source::partitions) that of the last batch stands.
-    fn polled_partition(&self) -> usize {
-        0
+    ///
+    /// `None`: its rows lie ahead of rows of the same sequence that the planned end holds back, so that their
+    /// times say nothing of what is still to come. They count for no watermark.
+    fn polled_partition(&self) -> Option<usize> {
+        Some(0)
     }
 
     /// What an operator would want to know of each partition, such as how many rows are left to read: name and

@@ -12,10 +12,13 @@ impl PartitionId {
     /// Of rows that come from no one partition, such as those an operator with state has made.
     pub const NONE: PartitionId = PartitionId(0);
 
+    /// Of rows that lie ahead of others of their sequence, which will come later: their times move no watermark.
+    pub const AHEAD: PartitionId = PartitionId(u64::MAX);
+
     /// The id of a source's partition. Two of them are equal with a chance of one in 2^64.
     #[must_use]
     pub fn of(source: &str, partition: &str) -> PartitionId {
-        PartitionId(hash_of(&(source, partition)).max(1))
+        PartitionId(hash_of(&(source, partition)).clamp(1, u64::MAX - 1))
     }
 }
 

@@ -37,7 +37,7 @@ struct Kept {
 ///
 /// The partitions are those that sources have spoken of, and those that rows have come from. The watermark is
 /// the smallest of their largest times less the delay, idle partitions left out; it never moves back, also not
-/// over a restart. While all are idle it stays.
+/// over a restart. While all are idle it stays. Rows that are [`PartitionId::AHEAD`] of others count for nothing.
 ///
 /// # Cost
 /// A comparison for each batch, while rows come from the partition of the batch before; otherwise a binary
@@ -92,7 +92,10 @@ impl EventTimeSeen {
     #[cold]
     fn change_to<B: batch::Batch>(&mut self, id: PartitionId, output: &mut Output<B>) {
         self.at = self.place_of(id);
-        if self.partitions[self.at].idle {
+        if id == PartitionId::AHEAD {
+            // Nobody waits for it.
+            self.partitions[self.at].idle = true;
+        } else if self.partitions[self.at].idle {
             self.partitions[self.at].idle = false;
             self.find_slowest(output);
         } else if self.slowest.is_none() {

@@ -34,6 +34,7 @@ fn events() -> impl Strategy<Value = Vec<Event<i64>>> {
             Event::Row(time),
         ]),
         3 => (0u64..3, any::<bool>()).prop_map(|(number, idle)| vec![status(number, idle)]),
+        1 => (0i64..2000).prop_map(|time| vec![Event::From(PartitionId::AHEAD), Event::Row(time)]),
         1 => Just(vec![Event::Marker]),
     ];
     proptest::collection::vec(step, 0..60).prop_map(|steps| {
@@ -53,6 +54,7 @@ fn reference(events: &[Event<i64>]) -> Timestamp {
                 largest.entry(status.id).or_insert((Timestamp::MIN, false)).1 = status.idle;
             }
             Event::From(partition) => from = *partition,
+            Event::Row(_) if from == PartitionId::AHEAD => {}
             Event::Row(time) => {
                 let (largest, _) = largest.get_mut(&from).expect("the partition was spoken of");
                 *largest = (*largest).max(Timestamp(*time));

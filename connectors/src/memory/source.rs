@@ -214,6 +214,10 @@ impl<T: Clone + Send + 'static> Source<Rows<T>> for Reader<T> {
         Ok(self.attempt(request.until, max_rows).unwrap_or(Polled::Pending(None)))
     }
 
+    fn polled_partition(&self) -> Option<usize> {
+        (!self.partitions.read_ahead()).then_some(0)
+    }
+
     fn offsets(&self) -> Offsets {
         self.partitions.offsets()
     }

@@ -87,7 +87,7 @@ impl<T: Send + 'static> Source<TableBatch> for Converting<T> {
         self.source.partitions()
     }
 
-    fn polled_partition(&self) -> usize {
+    fn polled_partition(&self) -> Option<usize> {
         self.source.polled_partition()
     }
 

@@ -15,7 +15,7 @@ use actix::fut::ActorFuture;
 use actix::{Actor, ActorContext, AsyncContext, Context as ActorCtx, Handler};
 use lotic_connectors::{Latest, Offsets, PollRequest, Polled, Source};
 use lotic_operators::state::codec;
-use lotic_operators::{After, Batch, Epoch, Instance, Marker, Snapshot, TableSnapshot};
+use lotic_operators::{After, Batch, Epoch, Instance, Marker, PartitionId, Snapshot, TableSnapshot};
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -294,7 +294,10 @@ impl<B: Batch> SourceActor<B> {
     /// The rows that were polled go on as of their partition.
     #[inline]
     fn come_from_polled_partition(&mut self) {
-        let partition = self.source.polled_partition();
+        let Some(partition) = self.source.polled_partition() else {
+            self.core.partition = PartitionId::AHEAD;
+            return;
+        };
         if self.partitions.is_new(partition)
             && let Some(found) = self.source.partitions()
         {

@@ -125,7 +125,7 @@ impl Source<Rows<Row>> for Reader {
         Some(self.next.iter().map(partition).collect())
     }
 
-    fn polled_partition(&self) -> usize {
-        self.last
+    fn polled_partition(&self) -> Option<usize> {
+        Some(self.last)
     }
 }

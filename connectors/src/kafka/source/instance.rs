@@ -269,8 +269,8 @@ impl Source<Rows<KafkaRecord>> for KafkaInstance {
         Some(self.lanes.iter().map(partition).collect())
     }
 
-    fn polled_partition(&self) -> usize {
-        self.taken_from
+    fn polled_partition(&self) -> Option<usize> {
+        Some(self.taken_from)
     }
 
     fn figures(&self) -> Figures {

@@ -140,6 +140,10 @@ impl Source<TableBatch> for Reader {
         Ok(self.attempt(request.until, rows_max)?.unwrap_or(Polled::Pending(None)))
     }
 
+    fn polled_partition(&self) -> Option<usize> {
+        (!self.partitions.read_ahead()).then_some(0)
+    }
+
     fn offsets(&self) -> Offsets {
         self.partitions.offsets()
     }
