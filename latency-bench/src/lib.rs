@@ -23,7 +23,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`clock`], [`schedule`], [`event`], [`generator`] | what is sent, and when |
-//! | [`recorder`], [`cpu`], [`environment`], [`stats`] | what is measured |
+//! | [`recorder`], [`window_ends`], [`cpu`], [`environment`], [`stats`] | what is measured |
 //! | [`workload`], [`floor`], `peer_timely` | what runs |
 //! | [`options`], [`runner`], [`cli`] | what is asked for |
 //! | [`http_client`] | a client for services that have Lotic inside |
@@ -48,4 +48,5 @@ pub mod runner;
 pub mod schedule;
 pub mod self_test;
 pub mod stats;
+pub mod window_ends;
 pub mod workload;

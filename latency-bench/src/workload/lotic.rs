@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::generator::{DueRecords, SenderThread};
 use crate::options::WaitChoice;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorded, Recorder};
 use lotic::{Ingress, Query, Session, Stream, StreamingQuery, Trigger, WaitStrategy};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -116,6 +116,18 @@ impl<'a> LoticRun<'a> {
         feed: Feed,
         meanwhile: impl FnOnce(&StreamingQuery, &Timebase) -> Result<(), lotic::Error>,
     ) -> Result<RunResult> {
+        let probe = self.probe.clone();
+        self.drive_into(query, feed, meanwhile, || probe.finish())
+    }
+
+    /// As [`LoticRun::drive`], with a sink that keeps what it sees elsewhere than in the probe.
+    pub(super) fn drive_into(
+        self,
+        query: Query,
+        feed: Feed,
+        meanwhile: impl FnOnce(&StreamingQuery, &Timebase) -> Result<(), lotic::Error>,
+        seen: impl FnOnce() -> Recorded,
+    ) -> Result<RunResult> {
         let query = self.start(query)?;
         // The sender has the only handle: when it is done, the input ends, and with it the query.
         let (sender, inline) = match feed {
@@ -130,7 +142,7 @@ impl<'a> LoticRun<'a> {
         self.await_end(&query)?;
         let sent = sent.or_else(|| inline.map(|inline| inline.total()));
         let sent = sent.expect("invariant: records come from one of the two");
-        self.config.result(&self.timebase, sent, self.probe.finish(), cpu)
+        self.config.result(&self.timebase, sent, seen(), cpu)
     }
 
     fn sender(&self, ingress: Ingress<Event>) -> Result<SenderThread> {

@@ -29,12 +29,14 @@ mod source;
 #[cfg(feature = "tables")]
 mod table;
 mod tumbling_window;
+mod window_end;
 
 /// Every workload, in the order of `list`.
 pub static WORKLOADS: &[&dyn Workload] = &[
     &pass_through::PassThrough,
     &keyed_count::KeyedCount,
     &tumbling_window::TumblingWindow,
+    &window_end::WindowEnd,
     #[cfg(feature = "tables")]
     &table::Table,
     #[cfg(feature = "tables")]
@@ -336,7 +338,12 @@ fn peer(config: &RunConfig, what: Peer) -> Result<RunResult> {
 /// A run on a peer that this build does not have.
 #[cfg(not(feature = "peers"))]
 fn peer(config: &RunConfig, what: Peer) -> Result<RunResult> {
-    Err(config.failed(format!("this build has no {what:?} of a peer: build with `--features peers`")))
+    Err(no_peer(config, &format!("{what:?}")))
+}
+
+#[cfg(not(feature = "peers"))]
+fn no_peer(config: &RunConfig, what: &str) -> Error {
+    config.failed(format!("this build has no {what} of a peer: build with `--features peers`"))
 }
 
 /// What one run returns. Latencies are in nanoseconds.

@@ -50,7 +50,7 @@ impl Workload for TumblingWindow {
 }
 
 /// Event time is the intended send time.
-fn event_time(event: &Event) -> Timestamp {
+pub(super) fn event_time(event: &Event) -> Timestamp {
     Timestamp((event.intended_ns / 1000) as i64)
 }
 
