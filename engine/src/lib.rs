@@ -102,6 +102,11 @@ struct Readme;
 #[doc = include_str!("../docs/tables.md")]
 struct TablesByExample;
 
+/// The examples of the guide to checkpoints are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/checkpoints.md")]
+struct CheckpointsByExample;
+
 /// The examples of the guide to Kafka are compiled.
 #[cfg(all(doctest, feature = "kafka"))]
 #[doc = include_str!("../docs/kafka.md")]

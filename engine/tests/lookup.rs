@@ -179,7 +179,7 @@ fn a_request_that_takes_too_long_has_failed() {
     let options = LookupOptions::default().timeout(Duration::from_millis(1));
     let (_service, query, _received) = run(&[4], options, CONTINUOUS);
     let error = ended(&query).unwrap_err();
-    assert_eq!((error.kind(), error.operator()), (ErrorKind::External, Some("1-left-lookup-join[0]")));
+    assert_eq!((error.kind(), error.operator()), (ErrorKind::External, Some("left-lookup-join[0]")));
     let said = error.to_string();
     assert!(said.contains("no answer for the key 4: it took longer than the timeout of 1ms"), "{said}");
     let (_service, query, received) = run(&[4], options.on_failure(OnFailure::NoMatch), MICRO_BATCH);

@@ -52,31 +52,31 @@ fn explained(chaining: bool, parallelism: usize) -> String {
 #[test]
 fn explain_shows_actors_instances_exchanges_and_promises() {
     let chained = lines(&[
-        " * 0-source-numbers x1  [replayable]",
-        " * 1-map x1  [stateless]  <- forward from 0-source-numbers",
-        "   + 2-filter x1  [stateless]  <- fused with 1-map",
-        "   + 3-inspect x1  [stateless]  <- fused with 2-filter",
-        " * counts x1  [stateful, exactly-once]  <- by key from 3-inspect",
-        " * 5-sink-memory x1  [exactly-once, visible when its epoch is committed]  <- forward from counts",
+        " * source-numbers x1  [replayable]",
+        " * map x1  [stateless]  <- forward from source-numbers",
+        "   + filter x1  [stateless]  <- fused with map",
+        "   + inspect x1  [stateless]  <- fused with filter",
+        " * counts x1  [stateful, exactly-once]  <- by key from inspect",
+        " * sink-memory x1  [exactly-once, visible when its epoch is committed]  <- forward from counts",
     ]);
     assert_eq!(explained(true, 1), chained);
     let unchained = lines(&[
-        " * 0-source-numbers x1  [replayable]",
-        " * 1-map x1  [stateless]  <- forward from 0-source-numbers",
-        " * 2-filter x1  [stateless]  <- forward from 1-map",
-        " * 3-inspect x1  [stateless]  <- forward from 2-filter",
-        " * counts x1  [stateful, exactly-once]  <- by key from 3-inspect",
-        " * 5-sink-memory x1  [exactly-once, visible when its epoch is committed]  <- forward from counts",
+        " * source-numbers x1  [replayable]",
+        " * map x1  [stateless]  <- forward from source-numbers",
+        " * filter x1  [stateless]  <- forward from map",
+        " * inspect x1  [stateless]  <- forward from filter",
+        " * counts x1  [stateful, exactly-once]  <- by key from inspect",
+        " * sink-memory x1  [exactly-once, visible when its epoch is committed]  <- forward from counts",
     ]);
     assert_eq!(explained(false, 1), unchained);
     // The source has two partitions, so that a third instance would have nothing to read.
     let parallel = lines(&[
-        " * 0-source-numbers x2  [replayable]",
-        " * 1-map x3  [stateless]  <- in turn from 0-source-numbers",
-        "   + 2-filter x3  [stateless]  <- fused with 1-map",
-        "   + 3-inspect x3  [stateless]  <- fused with 2-filter",
-        " * counts x3  [stateful, exactly-once]  <- by key from 3-inspect",
-        " * 5-sink-memory x3  [exactly-once, visible when its epoch is committed]  <- forward from counts",
+        " * source-numbers x2  [replayable]",
+        " * map x3  [stateless]  <- in turn from source-numbers",
+        "   + filter x3  [stateless]  <- fused with map",
+        "   + inspect x3  [stateless]  <- fused with filter",
+        " * counts x3  [stateful, exactly-once]  <- by key from inspect",
+        " * sink-memory x3  [exactly-once, visible when its epoch is committed]  <- forward from counts",
     ]);
     assert_eq!(explained(true, 3), parallel);
 }
@@ -89,11 +89,11 @@ fn explain_admits_what_cannot_be_replayed_and_shows_several_inputs() {
     let query = left.key_by(|n| *n).join(right.key_by(|n| *n), |a, _| *a).for_each(|_| {});
     let query = query.uid("out").start(CONTINUOUS).unwrap();
     let expected = lines(&[
-        " * 0-source-orders x1  [cannot be replayed: what is in flight is lost in a crash]",
-        " * 1-source-rows x1  [replayable]",
-        " * 2-fork x1  [stateless]  <- forward from 0-source-orders, forward from 1-source-rows",
-        " * 3-join x1  [stateful, exactly-once]  <- by key from 2-fork, by key from 2-fork",
-        " * out x1  [at-least-once, visible at once]  <- forward from 3-join",
+        " * source-orders x1  [cannot be replayed: what is in flight is lost in a crash]",
+        " * source-rows x1  [replayable]",
+        " * fork x1  [stateless]  <- forward from source-orders, forward from source-rows",
+        " * join x1  [stateful, exactly-once]  <- by key from fork, by key from fork",
+        " * out x1  [at-least-once, visible at once]  <- forward from join",
     ]);
     assert_eq!(query.explain(), expected);
     drop(ingress);
@@ -256,7 +256,7 @@ fn progress_tells_rows_epochs_offsets_and_latency() {
             assert_eq!(progress.id, query.id());
             let ends: Vec<_> = progress.sources[0].offsets.clone().into_iter().collect();
             assert_eq!(ends, [("0".to_owned(), round * 50), ("1".to_owned(), round * 50)]);
-            assert_eq!(progress.sources[0].name, "0-source-numbers[0]");
+            assert_eq!(progress.sources[0].name, "source-numbers[0]");
         }
         query.stop().unwrap();
         let all = query.recent_progress();
@@ -266,7 +266,7 @@ fn progress_tells_rows_epochs_offsets_and_latency() {
         assert_eq!((sum(|p| p.rows_in), sum(|p| p.rows_out)), (500, 250));
         assert!(sum(|p| p.latency.count) >= 5 && sum(|p| p.checkpoint_bytes) > 0);
         let names: Vec<&str> = all[0].operators.iter().map(|operator| operator.name.as_str()).collect();
-        assert_eq!(names, ["0-source-numbers[0]", "1-filter[0]", "2-aggregate[0]", "3-sink-memory[0]"]);
+        assert_eq!(names, ["source-numbers[0]", "filter[0]", "aggregate[0]", "sink-memory[0]"]);
         for (operator, (rows_in, rows_out)) in [(1, (500, 250)), (2, (250, 250)), (3, (250, 250))] {
             let taken = all.iter().map(|progress| progress.operators[operator].rows_in).sum::<u64>();
             let passed = all.iter().map(|progress| progress.operators[operator].rows_out).sum::<u64>();
@@ -330,7 +330,7 @@ fn a_failure_ends_the_query_with_operator_epoch_and_cause_and_no_other() {
         bad.process_all_available().unwrap();
         bad_input.add([0]);
         let error = ended(&bad).unwrap_err();
-        assert_eq!((error.kind(), error.operator()), (ErrorKind::User, Some("1-map[0]")), "{error}");
+        assert_eq!((error.kind(), error.operator()), (ErrorKind::User, Some("map[0]")), "{error}");
         assert!(error.epoch().is_some_and(|epoch| epoch.0 >= 2), "{error:?}");
         assert!(error.to_string().contains("attempt to divide by zero"), "{error}");
         assert_eq!(bad.status(), QueryStatus::Failed);

@@ -123,7 +123,10 @@ pub(crate) fn commit_all<'a>(
     }
     for (sink, epochs) in sinks {
         let Some(committer) = committers.get_mut(sink) else {
-            return Err(Error::internal(format!("sink `{sink}` prepared output and has no committer")));
+            return Err(Error::user(format!(
+                "the checkpoint holds output that sink `{sink}` has prepared and not committed, and the query has no \
+                 such sink that commits: start the query once more as it was, so that nothing is lost"
+            )));
         };
         let prepared = |(epoch, handles)| PreparedEpoch { epoch, handles };
         let run: Vec<PreparedEpoch<'_>> = epochs.into_iter().map(prepared).collect();

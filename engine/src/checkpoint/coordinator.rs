@@ -131,6 +131,11 @@ impl Coordinator {
         collecting.map_or(self.next, |(epoch, _)| *epoch)
     }
 
+    /// The epoch that is opened next.
+    pub fn next(&self) -> Epoch {
+        self.next
+    }
+
     /// When the next [`Event::Tick`] is needed at the latest; [`Duration::MAX`] if other events come first.
     pub fn wake_at(&self) -> Duration {
         let collecting = self.open.values().filter(|open| open.phase == Phase::Collecting);

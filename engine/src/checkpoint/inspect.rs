@@ -234,7 +234,7 @@ pub fn checkpoint(storage: &mut dyn CheckpointStorage, epoch: Option<Epoch>) -> 
 }
 
 /// The image of an epoch that is not necessarily the newest.
-fn image_at(storage: &mut dyn CheckpointStorage, epoch: Epoch) -> Result<(QueryIdentity, Image)> {
+pub(super) fn image_at(storage: &mut dyn CheckpointStorage, epoch: Epoch) -> Result<(QueryIdentity, Image)> {
     let place = storage.place();
     let names = storage
         .list()
@@ -330,14 +330,14 @@ mod tests {
 
     fn written(epochs: u64) -> MemoryStorage {
         let storage = MemoryStorage::default();
-        let operators = BTreeMap::from([("1-count".to_owned(), "aggregate".to_owned())]);
+        let operators = BTreeMap::from([("count".to_owned(), "aggregate".to_owned())]);
         let query = QueryIdentity { id: "q".to_owned(), operators };
         let mut log = Log::open(Box::new(storage.clone()), query, None).unwrap();
         for epoch in 1..=epochs {
             let table =
                 TableDelta { table: "t".to_owned(), full: false, chunks: vec![(epoch as u32, vec![7; 10])] };
             let delta = InstanceDelta {
-                operator: "1-count".to_owned(),
+                operator: "count".to_owned(),
                 instance: 0,
                 parallelism: 1,
                 tables: vec![table],

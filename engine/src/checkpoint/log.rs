@@ -30,7 +30,7 @@ pub struct Log {
     storage: Box<dyn CheckpointStorage>,
     query: QueryIdentity,
     segment: u64,
-    /// Bytes in the segment; zero if it was not begun.
+    /// Bytes in the segment, and what its records cost besides; zero if it was not begun.
     bytes: u64,
     continues: Option<(u64, Epoch)>,
     last: Epoch,
@@ -114,7 +114,7 @@ impl Log {
         }
         match self.storage.append(&log_name(self.segment), &bytes) {
             Ok(()) => {
-                self.bytes += bytes.len() as u64;
+                self.bytes += bytes.len() as u64 + self.storage.append_cost();
                 Ok(bytes.len() as u64)
             }
             Err(error) => {
@@ -150,6 +150,14 @@ impl Log {
     /// If it may not be durable.
     pub fn append_plan(&mut self, plan: Plan) -> io::Result<u64> {
         self.append(&Frame::Plan(plan))
+    }
+
+    /// A second handle to the location.
+    ///
+    /// # Errors
+    /// If it cannot be opened again.
+    pub fn second_handle(&self) -> io::Result<Box<dyn CheckpointStorage>> {
+        self.storage.second_handle()
     }
 
     /// Seals the segment if it has grown enough and says what to compact: to be run on another thread.

@@ -16,10 +16,14 @@ pub mod coordinator;
 mod events;
 pub mod inspect;
 pub mod local;
+pub mod location;
 pub mod log;
+#[cfg(feature = "object-store")]
+pub mod object;
 mod read;
 pub mod record;
 pub mod recover;
+pub(crate) mod savepoint;
 pub mod storage;
 pub(crate) mod writer;
 

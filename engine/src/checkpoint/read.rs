@@ -215,6 +215,7 @@ pub(super) fn replay(recovered: &mut Recovered, chain: Vec<Link>, place: &str) {
     let doubtful = chain.last().and_then(|(_, segment, _)| segment.doubtful()).cloned();
     for (number, segment, until) in chain {
         newest_seen = newest_seen.max(segment.header.seen);
+        recovered.image.keep(&segment.header.query.operators);
         for frame in segment.frames {
             let epoch = match &frame {
                 Frame::Checkpoint(record) => record.epoch,
@@ -226,6 +227,8 @@ pub(super) fn replay(recovered: &mut Recovered, chain: Vec<Link>, place: &str) {
                 Frame::Checkpoint(record) if !void && record.epoch > recovered.image.epoch => {
                     before_last = recovered.image.epoch;
                     recovered.image.apply(record);
+                    // It may repeat one that was written before the query was changed.
+                    recovered.image.keep(&segment.header.query.operators);
                     recovered.continues = (number, recovered.image.epoch);
                     recovered.plan = None;
                 }

@@ -236,6 +236,12 @@ impl Image {
         }
     }
 
+    /// Forgets the state of all operators but these: what a query has left behind does not come back if it has an
+    /// operator of that id again.
+    pub fn keep(&mut self, operators: &BTreeMap<String, String>) {
+        self.operators.retain(|name, _| operators.contains_key(name));
+    }
+
     /// The state of an operator: the chunks of all instances.
     pub fn state_of(&self, operator: &str) -> StateImage {
         let mut image = StateImage::default();

@@ -4,34 +4,56 @@ use super::record::QueryIdentity;
 use crate::error::{Error, Result};
 use lotic_operators::Epoch;
 
-/// Refuses a location that belongs to another query, saying what differs.
+/// How a query and a checkpoint that fits it differ: operators by stable id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Differences {
+    /// The query has them and the checkpoint lacks them: they begin without state.
+    pub begun: Vec<String>,
+    /// The checkpoint has them and the query lacks them: their state is left behind.
+    pub left: Vec<String>,
+}
+
+/// Finds out what of a checkpoint a query takes over: operators are matched by their stable ids.
 ///
 /// # Errors
-/// If an operator of either query is missing in the other or is of another kind.
-pub fn check_identity(place: &str, stored: &QueryIdentity, now: &QueryIdentity) -> Result<()> {
-    let mut differences = Vec::new();
+/// If an operator is of another kind than the checkpoint's, or if the checkpoint has state of one that the query
+/// lacks, unless `leave` says that it may be left behind.
+pub fn match_operators(
+    place: &str,
+    stored: &QueryIdentity,
+    now: &QueryIdentity,
+    leave: bool,
+) -> Result<Differences> {
+    let mut found = Differences::default();
+    let mut changed = Vec::new();
     for (name, kind) in &stored.operators {
         match now.operators.get(name) {
-            None => differences.push(format!("it has `{name}` ({kind}), which this query lacks")),
+            None => found.left.push(name.clone()),
             Some(other) if other != kind => {
-                differences.push(format!("its `{name}` is a {kind}, here it is a {other}"));
+                changed.push(format!("its `{name}` is a {kind}, here it is a {other}"))
             }
             Some(_) => {}
         }
     }
-    for (name, kind) in &now.operators {
-        if !stored.operators.contains_key(name) {
-            differences.push(format!("this query has `{name}` ({kind}), which it lacks"));
-        }
+    let new = now.operators.iter().filter(|(name, _)| !stored.operators.contains_key(*name));
+    found.begun = new.map(|(name, _)| name.clone()).collect();
+    if changed.is_empty() && (found.left.is_empty() || leave) {
+        return Ok(found);
     }
-    if differences.is_empty() {
-        return Ok(());
-    }
+    let described = |name: &String, of: &QueryIdentity| format!("`{name}` ({})", of.operators[name]);
+    changed.extend(
+        found.left.iter().map(|name| format!("it has {}, which this query lacks", described(name, stored))),
+    );
+    changed.extend(
+        found.begun.iter().map(|name| format!("this query has {}, which it lacks", described(name, now))),
+    );
     Err(Error::user(format!(
-        "checkpoint location `{place}` belongs to another query ({}): {}; use the query that wrote it or \
-         another location",
+        "checkpoint location `{place}` belongs to another query ({}), or to this one before it was changed: {}. Use the \
+         query that wrote it or another location; give an operator that is the same under another name its id of then with `.uid(\"..\")`, \
+         one that is another under the same name an id of its own; `allow_non_restored_state(true)` leaves the state \
+         of operators that are no longer there behind",
         stored.id,
-        differences.join("; ")
+        changed.join("; ")
     )))
 }
 

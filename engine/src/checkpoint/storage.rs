@@ -44,6 +44,12 @@ pub trait CheckpointStorage: Send {
     /// If it is still there.
     fn remove(&mut self, name: &str) -> io::Result<()>;
 
+    /// How many bytes can be read in the time that it takes to find what one `append` wrote: what makes a log with
+    /// many small records worth compacting.
+    fn append_cost(&self) -> u64 {
+        0
+    }
+
     /// A second handle to the same place, for the thread that compacts in the background.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use super::commits::{CommitThread, Commits, Committers, Durable};
 use super::coordinator::Event;
 use super::log::{Compaction, Log};
 use super::record::{Handle, InstanceDelta, Plan, TableDelta};
+use super::storage::CheckpointStorage;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::kill_point;
@@ -19,6 +20,7 @@ use crossbeam::channel;
 use lotic_connectors::Prepare;
 use lotic_operators::{Epoch, Instance, Snapshot};
 use std::collections::BTreeSet;
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 /// What the data path and the coordinator ask of the writer.
@@ -36,11 +38,16 @@ pub(crate) enum Job {
     Persist { epoch: Epoch, mode: Mode },
     /// The epoch is committed: its handles need not be repeated any more.
     Committed(Epoch),
+    /// Somebody wants to read the checkpoint of an epoch that is committed.
+    Lend(Borrower, Epoch),
     /// A compaction has ended, with the size of the base.
     Compacted(Result<u64>),
     /// Nothing follows.
     Close,
 }
+
+/// Who is to be given the checkpoints of a query, and the epoch to read.
+pub(crate) type Borrower = mpsc::Sender<Result<(Box<dyn CheckpointStorage>, Epoch)>>;
 
 /// The snapshot of one operator instance.
 pub(crate) struct OperatorSnapshot {
@@ -200,6 +207,10 @@ impl Work {
             Job::Plan(plan) => self.plan(plan),
             Job::Persist { epoch, mode } => self.persist(epoch, mode),
             Job::Committed(epoch) => self.committed(epoch),
+            Job::Lend(borrower, epoch) => {
+                // Whoever asked may have given up waiting.
+                let _ = borrower.send(self.lend().map(|storage| (storage, epoch)));
+            }
             Job::Compacted(result) => self.compacted(result),
             Job::Close => {}
         }
@@ -310,6 +321,12 @@ impl Work {
     fn committed(&mut self, epoch: Epoch) {
         self.assembler.committed(epoch);
         self.committing.take_if(|newest| *newest <= epoch);
+    }
+
+    fn lend(&self) -> Result<Box<dyn CheckpointStorage>> {
+        let none = || Error::user("the query keeps no checkpoints: give it a `checkpoint_location`");
+        let log = self.log.as_ref().ok_or_else(none)?;
+        log.second_handle().map_err(|error| Error::external(format!("{log:?}: {error}")))
     }
 
     fn compact(&mut self) {

@@ -5,7 +5,7 @@ use crate::checkpoint::record::QueryIdentity;
 use crate::error::{Error, Result};
 use lotic_connectors::Delivery;
 use lotic_operators::limits::KEY_GROUPS;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -56,7 +56,8 @@ pub(crate) struct PlanOptions {
 impl PhysicalPlan {
     pub(crate) fn new(nodes: &BTreeMap<NodeId, Node>, options: PlanOptions) -> Result<PhysicalPlan> {
         let mut plan = PhysicalPlan { nodes: Vec::new(), edges: BTreeMap::new() };
-        for (position, (id, node)) in nodes.iter().enumerate() {
+        let mut uids = stable_ids(nodes)?;
+        for (id, node) in nodes {
             let outgoing = node.builder.outgoing();
             if outgoing == 0 && !matches!(node.role, Role::Sink(_)) {
                 return Err(Error::user(format!(
@@ -65,12 +66,7 @@ impl PhysicalPlan {
                 )));
             }
             let parallelism = parallelism(node, options)?;
-            let uid = node.uid.clone().unwrap_or_else(|| format!("{position}-{}", node.kind));
-            if plan.nodes.iter().any(|other| other.uid == uid) {
-                return Err(Error::user(format!(
-                    "two operators have the id `{uid}`: ids are unique in a query"
-                )));
-            }
+            let uid = uids.remove(id).expect("invariant: every node was given an id");
             let fused = options.chaining && plan.can_fuse(nodes, node, parallelism);
             plan.route(node, parallelism, fused);
             plan.nodes.push(PlannedNode {
@@ -176,6 +172,35 @@ impl PhysicalPlan {
         }
         text
     }
+}
+
+/// The id of each node: the one it was given, else its kind, with a number from the second of a kind on.
+///
+/// What keeps something in checkpoints is numbered without regard to what does not, so that steps without state can
+/// be added and removed and the checkpoint still fits.
+fn stable_ids(nodes: &BTreeMap<NodeId, Node>) -> Result<BTreeMap<NodeId, String>> {
+    let mut ids = BTreeMap::new();
+    let mut taken = BTreeSet::new();
+    for (id, node) in nodes {
+        let Some(uid) = &node.uid else { continue };
+        if !taken.insert(uid.clone()) {
+            return Err(Error::user(format!("two operators have the id `{uid}`: ids are unique in a query")));
+        }
+        ids.insert(*id, uid.clone());
+    }
+    let (stateless, keeping): (Vec<_>, Vec<_>) =
+        nodes.iter().partition(|(_, node)| matches!(node.role, Role::Operator { stateless: true }));
+    for (id, node) in keeping.into_iter().chain(stateless) {
+        if !ids.contains_key(id) {
+            let numbered = (2..).map(|number| format!("{}-{number}", node.kind));
+            let mut free =
+                std::iter::once(node.kind.clone()).chain(numbered).filter(|uid| !taken.contains(uid));
+            let uid = free.next().expect("invariant: there is always another number");
+            taken.insert(uid.clone());
+            ids.insert(*id, uid);
+        }
+    }
+    Ok(ids)
 }
 
 impl PlannedNode {

@@ -12,9 +12,15 @@ pub use progress::{Latency, OperatorProgress, QueryProgress, SourceProgress};
 pub use shared::QueryStatus;
 pub use trigger::{Interval, Mode, Trigger, parse_interval};
 
+use crate::checkpoint::savepoint;
+use crate::checkpoint::storage::CheckpointStorage;
+use crate::checkpoint::writer::Borrower;
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::runtime::threads::Threads;
+use lotic_operators::Epoch;
 use shared::Shared;
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -24,6 +30,11 @@ pub(crate) enum Ask {
     Stop,
     /// Say something once all that is there now has been processed and committed.
     ProcessAvailable(mpsc::Sender<()>),
+    /// Lend the checkpoints once an epoch that began after the question is committed, or if so asked the last epoch.
+    Checkpoint {
+        borrower: Borrower,
+        last: bool,
+    },
 }
 
 /// The handle of a running query. Cheap to clone; dropping it does not stop the query, dropping the session
@@ -136,6 +147,60 @@ impl StreamingQuery {
             Ok(()) => Ok(()),
             // The query has ended and dropped the other end.
             Err(_) => self.shared.wait(None).map(|_| ()),
+        }
+    }
+
+    /// Ends an epoch now and keeps a copy of its checkpoint in a place of its own, from which queries can be started
+    /// for as long as it is kept ([`crate::Query::from_savepoint`]): this one as it is, with another parallelism, or
+    /// changed. The query runs on. Returns the epoch.
+    ///
+    /// The place is a folder, or an address as for [`crate::Query::checkpoint_location`], that is empty or not there
+    /// yet. The copy is made on the calling thread, from the checkpoint files; it costs the query nothing but the
+    /// epoch.
+    ///
+    /// # Errors
+    /// If the query keeps no checkpoints, has ended or ends meanwhile, or the place cannot be written to.
+    pub fn savepoint(&self, place: impl AsRef<Path>) -> Result<Epoch> {
+        self.check_active()?;
+        let (borrower, lent) = mpsc::channel();
+        (self.ask)(Ask::Checkpoint { borrower, last: false })?;
+        self.write_savepoint(&lent, place.as_ref())
+    }
+
+    /// Stops the query in order as [`StreamingQuery::stop`], and keeps a copy of its last checkpoint as
+    /// [`StreamingQuery::savepoint`]. Nothing is processed after what the savepoint holds. Returns the epoch.
+    ///
+    /// # Errors
+    /// As both; if the savepoint cannot be written, the query has stopped all the same, and its checkpoint location
+    /// holds the last checkpoint.
+    pub fn stop_with_savepoint(&self, place: impl AsRef<Path>) -> Result<Epoch> {
+        self.check_active()?;
+        let (borrower, lent) = mpsc::channel();
+        (self.ask)(Ask::Checkpoint { borrower, last: true })?;
+        // If it ends in between there is nothing left to stop.
+        let _ = (self.ask)(Ask::Stop);
+        let written = self.write_savepoint(&lent, place.as_ref());
+        self.await_termination()?;
+        written
+    }
+
+    fn write_savepoint(
+        &self,
+        lent: &mpsc::Receiver<Result<(Box<dyn CheckpointStorage>, Epoch)>>,
+        place: &Path,
+    ) -> Result<Epoch> {
+        match lent.recv() {
+            Ok(lent) => {
+                let (mut storage, epoch) = lent?;
+                savepoint::write(storage.as_mut(), epoch, Clock::system().now().time.0, place)
+            }
+            // The query has ended and dropped the other end.
+            Err(_) => {
+                self.shared.wait(None)?;
+                Err(Error::user(
+                    "the query ended before a savepoint could be taken: its checkpoint location holds its last checkpoint",
+                ))
+            }
         }
     }
 

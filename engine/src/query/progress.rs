@@ -46,7 +46,7 @@ impl Latency {
 /// One instance of a source, operator or sink since the report before.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OperatorProgress {
-    /// Its stable id and instance: `2-aggregate[0]`.
+    /// Its stable id and instance: `aggregate[0]`.
     pub name: String,
     /// Rows taken in.
     pub rows_in: u64,

@@ -8,7 +8,7 @@ use super::threads;
 use crate::checkpoint::ActorId;
 use crate::checkpoint::coordinator::{Action, Event, Until};
 use crate::checkpoint::record::Plan;
-use crate::checkpoint::writer::{Job, Written};
+use crate::checkpoint::writer::{Borrower, Job, Written};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::limits::{MAILBOX_MESSAGES, PROGRESS_INTERVAL, TICK};
@@ -48,6 +48,8 @@ pub(crate) struct QueryActor {
     active: Option<Active>,
     stop_asked: bool,
     waiters: Vec<Waiter>,
+    /// Who waits for checkpoints to read, and the first epoch that will do; none if it has to be the last.
+    borrowers: Vec<(Option<Epoch>, Borrower)>,
     tickets: u64,
     timer: Option<SpawnHandle>,
 }
@@ -66,6 +68,7 @@ impl QueryActor {
             active: None,
             stop_asked: false,
             waiters: Vec::new(),
+            borrowers: Vec::new(),
             tickets: 0,
             timer: None,
         }
@@ -135,6 +138,9 @@ impl QueryActor {
             }
             if self.stop_asked {
                 self.step(Event::Stop, context);
+            }
+            if !self.borrowers.is_empty() {
+                self.step(Event::ForceEpoch, context);
             }
         }
     }
@@ -225,7 +231,12 @@ impl QueryActor {
             // Whoever asked may have given up waiting.
             let _ = waiter.done.send(());
         }
-        if !self.waiters.is_empty() {
+        let over = active.coordinator.is_over();
+        let due = |from: &Option<Epoch>| from.map_or(over, |from| from <= epoch);
+        for (_, borrower) in self.borrowers.extract_if(.., |(from, _)| due(from)) {
+            active.job(Job::Lend(borrower, epoch));
+        }
+        if !self.waiters.is_empty() || !self.borrowers.is_empty() {
             context.notify(ForceEpoch);
         }
     }
@@ -313,6 +324,7 @@ impl QueryActor {
 
     fn over(&mut self, exception: Option<Error>, context: &mut Ctx) {
         self.waiters.clear();
+        self.borrowers.clear();
         self.shared.terminated(exception);
         context.stop();
     }
@@ -410,6 +422,13 @@ impl Handler<Asked> for QueryActor {
                     // Between two runs: the last checkpoint is where a later start goes on.
                     self.over(None, context);
                 }
+            }
+            Ask::Checkpoint { borrower, last: true } => self.borrowers.push((None, borrower)),
+            Ask::Checkpoint { borrower, last: false } => {
+                // Between two runs any epoch of the next one will do.
+                let next = self.active.as_ref().map_or(Epoch::NONE, |active| active.coordinator.next());
+                self.borrowers.push((Some(next), borrower));
+                self.step(Event::ForceEpoch, context);
             }
             Ask::ProcessAvailable(done) => {
                 self.tickets += 1;

@@ -5,10 +5,11 @@ use super::control::{Tell, What};
 use super::threads::Threads;
 use crate::checkpoint::commits::{Committers, commit_all};
 use crate::checkpoint::coordinator::Coordinator;
-use crate::checkpoint::local::LocalStorage;
+use crate::checkpoint::location;
 use crate::checkpoint::log::{Log, Recovered, recover};
 use crate::checkpoint::record::{Image, Plan, QueryIdentity};
-use crate::checkpoint::recover::{check_committed, check_identity};
+use crate::checkpoint::recover::{Differences, check_committed, match_operators};
+use crate::checkpoint::savepoint::begin_from;
 use crate::checkpoint::storage::{CheckpointStorage, MemoryStorage};
 use crate::checkpoint::writer::Writer;
 use crate::clock::Clock;
@@ -29,7 +30,7 @@ pub(crate) enum Location {
     Nowhere,
     /// In memory: for restarts within the process.
     Memory(MemoryStorage),
-    /// In a local folder.
+    /// In a local folder, or at the address of an object store.
     Folder(PathBuf),
     /// Wherever the function says; it is called for each run.
     Custom(Box<dyn FnMut() -> std::io::Result<Box<dyn CheckpointStorage>> + Send>),
@@ -43,6 +44,10 @@ pub(crate) struct RunSpec {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) settings: RunSettings,
     pub(crate) location: Location,
+    /// Where an empty location begins.
+    pub(crate) savepoint: Option<PathBuf>,
+    /// Whether state of operators that the query lacks is left behind.
+    pub(crate) leaves_state: bool,
     pub(crate) accept_duplicates: bool,
     /// Weak, since the query is itself on these threads: when the session and all handles are gone they end.
     pub(crate) threads: Weak<Threads>,
@@ -67,7 +72,7 @@ impl RunSpec {
         Ok(match &mut self.location {
             Location::Nowhere => None,
             Location::Memory(storage) => Some(Box::new(storage.clone())),
-            Location::Folder(folder) => Some(Box::new(LocalStorage::open(folder.clone()).map_err(said)?)),
+            Location::Folder(folder) => Some(location::open(folder).map_err(said)?),
             Location::Custom(open) => Some(open().map_err(said)?),
         })
     }
@@ -88,9 +93,15 @@ impl RunSpec {
     /// to be called on a data Arbiter.
     pub(crate) fn prepare(&mut self, tell: &Tell, trigger: Trigger) -> Result<PreparedRun> {
         let mut storage = self.storage()?;
-        let recovered = storage.as_mut().map(|storage| recover(storage.as_mut())).transpose()?.flatten();
+        if let (Some(savepoint), Some(storage)) = (self.savepoint.take(), &mut storage) {
+            begin_from(&savepoint, storage.as_mut())?;
+        }
+        let mut recovered = storage.as_mut().map(|storage| recover(storage.as_mut())).transpose()?.flatten();
         let place = storage.as_ref().map_or_else(|| "nowhere".to_owned(), |storage| storage.place());
         let identity = self.identity(recovered.as_ref(), &place)?;
+        if let Some(recovered) = &mut recovered {
+            recovered.image.keep(&identity.operators);
+        }
         let mut committers = self.committers(&identity.id)?;
         let next = self.check_sinks(recovered.as_ref(), &place, &mut committers, storage.is_some())?;
         // The log first makes sure that what was read is durable: only then may it be committed.
@@ -127,7 +138,22 @@ impl RunSpec {
     fn identity(&self, recovered: Option<&Recovered>, place: &str) -> Result<QueryIdentity> {
         let Some(recovered) = recovered else { return Ok(self.plan.identity(self.id.clone())) };
         let identity = self.plan.identity(recovered.query.id.clone());
-        check_identity(place, &recovered.query, &identity)?;
+        let Differences { begun, left } =
+            match_operators(place, &recovered.query, &identity, self.leaves_state)?;
+        if !begun.is_empty() {
+            tracing::warn!(
+                "query `{}`: new since the checkpoint in `{place}`, begin without state: {}",
+                self.name,
+                begun.join(", ")
+            );
+        }
+        if !left.is_empty() {
+            tracing::warn!(
+                "query `{}`: gone since the checkpoint in `{place}`, their state is left behind: {}",
+                self.name,
+                left.join(", ")
+            );
+        }
         for warning in &recovered.warnings {
             tracing::warn!("{warning}");
         }

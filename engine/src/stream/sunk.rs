@@ -30,6 +30,8 @@ pub struct Query {
     policy: RestartPolicy,
     consistency: Consistency,
     batch_rows_max: Option<u64>,
+    savepoint: Option<PathBuf>,
+    leaves_state: bool,
     accept_duplicates: bool,
     watermark_policy: Option<MultipleWatermarkPolicy>,
     idle_after: Option<Option<Duration>>,
@@ -51,6 +53,8 @@ impl Query {
             policy: RestartPolicy::NEVER,
             consistency: Consistency::ExactlyOnce,
             batch_rows_max: None,
+            savepoint: None,
+            leaves_state: false,
             accept_duplicates: false,
             watermark_policy: None,
             idle_after: None,
@@ -79,8 +83,9 @@ impl Query {
         self
     }
 
-    /// Keeps checkpoints in a local folder, from which a later start goes on. Without a location state and
-    /// offsets are lost with the process.
+    /// Keeps checkpoints in a local folder, from which a later start goes on; with the feature `object-store` also
+    /// at an address such as `s3://bucket/folder` (`checkpoint::object`). Without a location state and offsets are
+    /// lost with the process.
     pub fn checkpoint_location(mut self, folder: impl Into<PathBuf>) -> Query {
         self.location = Location::Folder(folder.into());
         self
@@ -92,6 +97,26 @@ impl Query {
         open: impl FnMut() -> std::io::Result<Box<dyn CheckpointStorage>> + Send + 'static,
     ) -> Query {
         self.location = Location::Custom(Box::new(open));
+        self
+    }
+
+    /// Begins with the state and offsets of a savepoint ([`StreamingQuery::savepoint`]) or of any other checkpoint
+    /// location, which is only read. The query's own location has to be empty, or to go on from that savepoint: so the
+    /// same program can be started again after a crash. The query keeps the id that the savepoint has.
+    ///
+    /// The query may have changed since: operators are matched by their stable ids, those given by
+    /// [`crate::Stream::uid`] or, without one, kind and number among the operators of that kind that keep state. Steps
+    /// without state may come and go. An operator that the savepoint lacks begins without state; one that the query
+    /// lacks is refused, unless [`Query::allow_non_restored_state`]. The same holds for a location that is resumed.
+    pub fn from_savepoint(mut self, place: impl Into<PathBuf>) -> Query {
+        self.savepoint = Some(place.into());
+        self
+    }
+
+    /// Leaves the state of operators behind that the checkpoint has and the query lacks, for good. Offsets of
+    /// sources count as their state.
+    pub fn allow_non_restored_state(mut self, allow: bool) -> Query {
+        self.leaves_state = allow;
         self
     }
 
@@ -180,7 +205,8 @@ impl Query {
         }
         let number = self.session.number_query();
         let name = self.name.take().unwrap_or_else(|| format!("{}-{number}", settings.app_name));
-        if matches!(self.location, Location::Nowhere) && self.policy.attempts > 0 {
+        let needs_location = self.policy.attempts > 0 || self.savepoint.is_some();
+        if matches!(self.location, Location::Nowhere) && needs_location {
             self.location = Location::Memory(MemoryStorage::default());
         }
         let shared = Arc::new(Shared::new(name.clone(), plan.explain(), self.session.listeners()));
@@ -201,6 +227,8 @@ impl Query {
                 mode: lotic_connectors::ModeWatch::default(),
             },
             location: self.location,
+            savepoint: self.savepoint,
+            leaves_state: self.leaves_state,
             accept_duplicates: self.accept_duplicates,
             threads: Arc::downgrade(&threads),
             clock: self.session.inner.clock.clone(),

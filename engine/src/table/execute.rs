@@ -29,6 +29,10 @@ pub struct RunOptions {
     pub trigger: Option<Trigger>,
     /// Where checkpoints are kept; the default is the table's option `checkpointLocation`, or nowhere.
     pub checkpoint: Option<PathBuf>,
+    /// The savepoint where an empty checkpoint location begins; see [`crate::Query::from_savepoint`].
+    pub from_savepoint: Option<PathBuf>,
+    /// See [`crate::Query::allow_non_restored_state`].
+    pub allow_non_restored_state: bool,
     /// Which rows are written; the default is append.
     pub output_mode: Option<OutputMode>,
     /// The query's name.
@@ -203,6 +207,12 @@ fn insert_frame(
     }
     if let Some(folder) = &options.checkpoint {
         writer = writer.option("checkpointLocation", folder);
+    }
+    if let Some(savepoint) = options.from_savepoint.clone() {
+        writer = writer.configure(move |query| query.from_savepoint(&savepoint));
+    }
+    if options.allow_non_restored_state {
+        writer = writer.configure(|query| query.allow_non_restored_state(true));
     }
     if let Some(mode) = options.output_mode {
         writer = writer.output_mode(mode);

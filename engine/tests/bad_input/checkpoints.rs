@@ -52,7 +52,7 @@ fn a_checkpoint_of_another_query_is_refused_and_what_differs_is_said() {
     assert_eq!(error.kind(), ErrorKind::User);
     says(
         &error,
-        &[&place, "belongs to another query", &first.id(), "`1-aggregate`", "`sums`", "another location"],
+        &[&place, "belongs to another query", &first.id(), "`aggregate`", "`sums`", "another location"],
     );
     let after: Vec<_> = folder.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(before.len(), after.len(), "a refused query leaves the location alone");

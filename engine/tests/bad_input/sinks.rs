@@ -88,7 +88,7 @@ fn a_sink_that_cannot_commit_ends_the_query_and_the_epoch_is_committed_once_afte
         let (folder, sink) = (tempfile::tempdir().unwrap(), Flaky::new(good, 3));
         let error = ended(&query(&sink, &folder).start(trigger).unwrap()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::External);
-        assert_eq!((error.operator(), error.epoch()), (Some("1-sink-ledger"), Some(Epoch(good + 1))));
+        assert_eq!((error.operator(), error.epoch()), (Some("sink-ledger"), Some(Epoch(good + 1))));
         says(&error, &["`ledger`", "ledger.example:7", "503", &format!("(in epoch {})", good + 1)]);
         assert_eq!(sink.sink.committed().len() as u64, 200 * good);
         ended(&query(&sink, &folder).start(trigger).unwrap()).unwrap();

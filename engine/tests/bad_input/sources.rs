@@ -36,7 +36,7 @@ fn an_over_long_line_ends_the_query_and_says_which() {
         let query = query.start(trigger).unwrap();
         let error = ended(&query).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::User);
-        assert_eq!(error.operator(), Some("0-source-events[0]"));
+        assert_eq!(error.operator(), Some("source-events[0]"));
         assert!(error.epoch().is_some());
         let address = format!("127.0.0.1:{port}");
         says(&error, &["`events`", &address, "line 2", "too long", "1000", "line_bytes_max", "Skip"]);

@@ -3,7 +3,7 @@
 use super::history::{History, query, rich};
 use lotic::checkpoint::log::{Log, recover};
 use lotic::checkpoint::record::{Frame, Frames, Header, QueryIdentity, VERSION, write_frame};
-use lotic::checkpoint::recover::{check_committed, check_identity};
+use lotic::checkpoint::recover::{Differences, check_committed, match_operators};
 use lotic::operators::Epoch;
 use lotic::testing::FaultyStorage;
 
@@ -112,7 +112,8 @@ fn a_base_of_another_query_is_done_without() {
 #[test]
 fn an_identity_that_differs_is_refused_with_the_differences() {
     let stored = query("stored");
-    assert!(check_identity("here", &stored, &query("now")).is_ok(), "the id is made anew and does not count");
+    let same = match_operators("here", &stored, &query("now"), false).unwrap();
+    assert_eq!(same, Differences::default(), "the id is made anew and does not count");
     let other = |operators: &[(&str, &str)]| QueryIdentity {
         id: "now".to_owned(),
         operators: operators.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned())).collect(),
@@ -121,15 +122,26 @@ fn an_identity_that_differs_is_refused_with_the_differences() {
         (&[], &["it has `count` (count by key), which this query lacks"]),
         (&[("count", "join")], &["its `count` is a count by key, here it is a join"]),
         (
-            &[("count", "count by key"), ("window", "window")],
-            &["this query has `window` (window), which it lacks"],
+            &[("counts", "count by key")],
+            &[
+                "it has `count` (count by key), which this query lacks",
+                "this query has `counts` (count by key), which it lacks",
+                ".uid(",
+            ],
         ),
     ];
     for (operators, expected) in cases {
-        let text = check_identity("here", &stored, &other(operators)).unwrap_err().to_string();
+        let text = match_operators("here", &stored, &other(operators), false).unwrap_err().to_string();
         assert!(text.contains("`here`") && text.contains("stored"), "{text}");
         expected.iter().for_each(|part| assert!(text.contains(part), "{text}"));
     }
+    let changed = match_operators("here", &stored, &other(&[("count", "join")]), true);
+    assert!(changed.is_err(), "state of one kind is never given to another");
+    let more = other(&[("count", "count by key"), ("window", "window")]);
+    let begun = Differences { begun: vec!["window".to_owned()], left: Vec::new() };
+    assert_eq!(match_operators("here", &stored, &more, false).unwrap(), begun);
+    let left = Differences { begun: Vec::new(), left: vec!["count".to_owned()] };
+    assert_eq!(match_operators("here", &stored, &other(&[]), true).unwrap(), left);
 }
 
 #[test]

@@ -49,6 +49,37 @@ fn a_signal_drains_and_a_restart_goes_on_from_the_checkpoint() {
 }
 
 #[test]
+fn a_signal_leaves_a_savepoint_and_a_changed_query_goes_on_from_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = counts(folder.path());
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let run = ["run", file.to_str().unwrap(), "--format", "json", "--trigger", "continuous:50ms"];
+    drop_in(folder.path(), "a.csv", "river\nriver\n");
+    let first = ["--checkpoint", &place("one"), "--savepoint", &place("saved")];
+    let mut first = Running::start(&[&run[..], &first[..]].concat());
+    first.line_with("{\"word\":\"river\",\"n\":2}");
+    first.signal("TERM");
+    let done = first.rest();
+    assert!(done.status == 0 && done.err.contains("savepoint of `select`"), "{}", done.err);
+    let shown = lotic(&["checkpoint", "ls", &format!("{}/01-select", place("saved"))]);
+    assert!(shown.status == 0 && shown.out.lines().count() == 2, "{}{}", shown.out, shown.err);
+
+    // Another filter, another location: the counts go on.
+    let changed =
+        std::fs::read_to_string(&file).unwrap().replace("FROM words", "FROM words WHERE word <> 'sea'");
+    std::fs::write(&file, changed).unwrap();
+    drop_in(folder.path(), "b.csv", "river\nsea\n");
+    let second = ["--checkpoint", &place("two"), "--from-savepoint", &place("saved")];
+    let mut second = Running::start(&[&run[..], &second[..]].concat());
+    second.line_with("{\"word\":\"river\",\"n\":3}");
+    second.signal("INT");
+    assert_eq!(second.rest().status, 0);
+
+    let nowhere = lotic(&[&run[..], &["--from-savepoint", &place("nowhere")]].concat());
+    assert!(nowhere.status == 2 && nowhere.err.contains("nowhere/01-select"), "{}", nowhere.err);
+}
+
+#[test]
 fn what_is_there_is_worked_off_and_the_run_ends() {
     let folder = tempfile::tempdir().unwrap();
     let file = counts(folder.path());

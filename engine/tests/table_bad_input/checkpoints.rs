@@ -48,7 +48,7 @@ fn an_output_folder_of_another_checkpoint_is_refused() {
         &error,
         error.kind(),
         &[
-            "`1-sink-csv`",
+            "`sink-csv`",
             "epoch 1",
             &shown(place.path("checkpoint")),
             "the location that the output belongs to",

@@ -33,6 +33,10 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   lotic run words.sql                                     print rows as they come, until Ctrl-C
   lotic run copy.sql --checkpoint state/                  go on after a restart where the last run stopped
+  lotic run copy.sql --checkpoint state/ --savepoint before-upgrade/
+                                                          keep a copy of the state on SIGTERM
+  lotic run copy.sql --checkpoint new/ --from-savepoint before-upgrade/
+                                                          and go on from it
   lotic run copy.sql --trigger continuous:100ms           an epoch, and with it a commit, every 100 ms
   lotic run copy.sql --trigger available-now              work off what is there, then end
   lotic run counts.sql --output-mode complete             all groups at the end of each epoch
@@ -142,6 +146,16 @@ pub(crate) struct RunOptions {
     /// Keep checkpoints in this folder, one subfolder for each INSERT, and go on from them.
     #[arg(long, value_name = "DIR")]
     pub(crate) checkpoint: Option<PathBuf>,
+    /// Begin with the savepoint in this folder, which has one subfolder for each INSERT, where `--checkpoint` has
+    /// nothing yet.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from_savepoint: Option<PathBuf>,
+    /// When told to end by Ctrl-C or SIGTERM, write a savepoint to this folder, one subfolder for each INSERT.
+    #[arg(long, value_name = "DIR", requires = "checkpoint")]
+    pub(crate) savepoint: Option<PathBuf>,
+    /// Leave the state of operators behind that the checkpoint has and the query no longer has.
+    #[arg(long)]
+    pub(crate) allow_non_restored_state: bool,
     /// Instances of each operator.
     #[arg(long, value_name = "N")]
     pub(crate) parallelism: Option<usize>,

@@ -2,7 +2,8 @@
 
 use crate::args::CheckpointCommand;
 use crate::fault::{FAILED, Fault};
-use lotic::checkpoint::inspect::{Checkpoint, Contents, EpochContents, LocalReader, checkpoint, contents};
+use lotic::checkpoint::inspect::{Checkpoint, Contents, EpochContents, checkpoint, contents};
+use lotic::checkpoint::location;
 use lotic::operators::Epoch;
 use std::fmt::Write;
 use std::path::Path;
@@ -12,8 +13,8 @@ pub(crate) fn run(command: &CheckpointCommand) -> Result<(String, u8), Fault> {
     match command {
         CheckpointCommand::Ls { folder } => Ok((list(&read(folder)?), 0)),
         CheckpointCommand::Show { folder, epoch } => {
-            let mut storage = LocalReader::open(folder)?;
-            Ok((show(&checkpoint(&mut storage, epoch.map(Epoch))?), 0))
+            let mut storage = location::read(folder)?;
+            Ok((show(&checkpoint(storage.as_mut(), epoch.map(Epoch))?), 0))
         }
         CheckpointCommand::Verify { folder } => {
             let found = read(folder)?;
@@ -24,7 +25,7 @@ pub(crate) fn run(command: &CheckpointCommand) -> Result<(String, u8), Fault> {
 }
 
 fn read(folder: &Path) -> Result<Contents, Fault> {
-    let found = contents(&mut LocalReader::open(folder)?)?;
+    let found = contents(location::read(folder)?.as_mut())?;
     found.ok_or_else(|| {
         let mut fault = Fault::input(format!("`{}` holds no checkpoint", folder.display()));
         let inner: Vec<String> = std::fs::read_dir(folder)

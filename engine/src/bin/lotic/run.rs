@@ -101,11 +101,16 @@ impl<'a> Run<'a> {
         if let Some(trigger) = self.options.trigger {
             writer = writer.trigger(trigger);
         }
-        if let Some(folder) = self.checkpoint(PRINTED) {
+        if let Some(folder) = self.folder(&self.options.checkpoint, PRINTED) {
             writer = writer.configure(move |query| query.checkpoint_location(&folder));
         }
+        if let Some(folder) = self.folder(&self.options.from_savepoint, PRINTED) {
+            writer = writer.configure(move |query| query.from_savepoint(&folder));
+        }
+        let leaves = self.options.allow_non_restored_state;
+        writer = writer.configure(move |query| query.allow_non_restored_state(leaves));
         let query = writer.format(StdoutFormat::NAME).query_name(PRINTED).start().map_err(said)?;
-        self.streams.add(query, statement.clone());
+        self.streams.add(query, statement.clone(), self.folder(&self.options.savepoint, PRINTED));
         Ok(())
     }
 
@@ -120,7 +125,9 @@ impl<'a> Run<'a> {
         self.queries += 1;
         let settings = Settings {
             trigger: self.options.trigger,
-            checkpoint: self.checkpoint(&insert.table),
+            checkpoint: self.folder(&self.options.checkpoint, &insert.table),
+            from_savepoint: self.folder(&self.options.from_savepoint, &insert.table),
+            allow_non_restored_state: self.options.allow_non_restored_state,
             output_mode: Some(output_mode(self.options.output_mode, &frame)),
             query_name: Some(insert.table.clone()),
         };
@@ -133,7 +140,10 @@ impl<'a> Run<'a> {
         for result in self.session.execute_with(&statement.positioned(), settings).map_err(said)? {
             match result {
                 StatementResult::Rows(frame) => self.show(&frame, statement)?,
-                StatementResult::Started(query) => self.streams.add(query, statement.clone()),
+                StatementResult::Started(query) => {
+                    let savepoint = self.folder(&self.options.savepoint, query.name());
+                    self.streams.add(query, statement.clone(), savepoint);
+                }
                 StatementResult::Done | StatementResult::Written => {}
             }
         }
@@ -150,9 +160,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The folder for the checkpoints of the query that is started next.
-    fn checkpoint(&self, target: &str) -> Option<PathBuf> {
-        self.options.checkpoint.as_ref().map(|folder| folder.join(folder_name(self.queries, target)))
+    /// The subfolder of the newest query in a folder of checkpoints or savepoints.
+    fn folder(&self, of: &Option<PathBuf>, target: &str) -> Option<PathBuf> {
+        of.as_ref().map(|folder| folder.join(folder_name(self.queries, target)))
     }
 }
 

@@ -5,16 +5,39 @@ use crate::fault::Fault;
 use crate::script::Statement;
 use crate::signals::Stoppable;
 use lotic::StreamingQuery;
+use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 
 /// All queries over streams of a run.
 pub(crate) struct Streams {
-    queries: Vec<(StreamingQuery, Statement)>,
+    queries: Vec<Running>,
     events: Events,
     told: Receiver<Event>,
     stoppable: Stoppable,
     /// Whether a stop was asked for.
     stop: bool,
+}
+
+struct Running {
+    query: StreamingQuery,
+    statement: Statement,
+    /// Where to put a savepoint if it is told to end.
+    savepoint: Option<PathBuf>,
+}
+
+impl Running {
+    /// Stops it in order; `asked`: because somebody wants it to end.
+    fn stop(&self, asked: bool) -> Result<(), Fault> {
+        let stopped = match &self.savepoint {
+            Some(place) if asked && self.query.is_active() => {
+                self.query.stop_with_savepoint(place).map(|epoch| {
+                    eprintln!("savepoint of `{}`, epoch {epoch}: {}", self.query.name(), place.display());
+                })
+            }
+            _ => self.query.stop(),
+        };
+        stopped.map_err(|error| Fault::of_query(self.query.name(), &error, &self.statement))
+    }
 }
 
 impl Streams {
@@ -23,10 +46,10 @@ impl Streams {
     }
 
     /// Takes in a query that has been started.
-    pub(crate) fn add(&mut self, query: StreamingQuery, statement: Statement) {
+    pub(crate) fn add(&mut self, query: StreamingQuery, statement: Statement, savepoint: Option<PathBuf>) {
         let (number, events) = (self.queries.len(), self.events.clone());
         let waiting = query.clone();
-        self.queries.push((query, statement));
+        self.queries.push(Running { query, statement, savepoint });
         self.stoppable.set(true);
         let wait = move || {
             // The cause is read from the handle.
@@ -52,11 +75,11 @@ impl Streams {
     pub(crate) fn wait(&mut self, stop: bool) -> Result<(), Fault> {
         let mut stop = self.are_to_stop() || stop;
         loop {
-            let failed = self.queries.iter().any(|(query, _)| query.exception().is_some());
+            let failed = self.queries.iter().any(|running| running.query.exception().is_some());
             if stop || failed {
                 break;
             }
-            if !self.queries.iter().any(|(query, _)| query.is_active()) {
+            if !self.queries.iter().any(|running| running.query.is_active()) {
                 break;
             }
             stop = match self.told.recv() {
@@ -65,9 +88,9 @@ impl Streams {
             };
         }
         let mut failed = None;
-        for (query, statement) in &self.queries {
-            if let Err(error) = query.stop() {
-                failed.get_or_insert_with(|| Fault::of_query(query.name(), &error, statement));
+        for running in &self.queries {
+            if let Err(fault) = running.stop(stop) {
+                failed.get_or_insert(fault);
             }
         }
         failed.map_or(Ok(()), Err)

@@ -14,7 +14,7 @@ use crate::checkpoint::align::{Aligner, Consistency};
 use crate::checkpoint::commits::{Committers, commit_all};
 use crate::checkpoint::log::{Log, Recovered, recover};
 use crate::checkpoint::record::{Image, QueryIdentity};
-use crate::checkpoint::recover::{check_committed, check_identity};
+use crate::checkpoint::recover::{check_committed, match_operators};
 use crate::checkpoint::storage::CheckpointStorage;
 use crate::error::Result;
 use crate::query::Trigger;
@@ -43,7 +43,7 @@ fn settle(setup: &Setup, outside: &Outside) -> Result<Settled> {
     let place = storage.place();
     let recovered = recover(storage.as_mut())?;
     if let Some(recovered) = &recovered {
-        check_identity(&place, &recovered.query, &identity(setup))?;
+        match_operators(&place, &recovered.query, &identity(setup), false)?;
     }
     let mut committers = Committers::new();
     committers.insert(SINK.to_owned(), Box::new(outside.store.clone()));
