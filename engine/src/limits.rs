@@ -18,8 +18,8 @@ pub const FAILED_EPOCHS_TOLERATED: u32 = 3;
 pub const EPOCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Progress reports kept.
 pub const RECENT_PROGRESS: usize = 100;
-/// Bytes of one frame of the checkpoint log; a larger length on disk is damage.
-pub const FRAME_BYTES: usize = 1 << 30;
+/// Bytes of one piece of a frame of the checkpoint log; a larger length on disk is damage.
+pub const PIECE_BYTES: usize = 1 << 28;
 /// Size of a log segment, at least, before it is sealed and compacted.
 pub const SEGMENT_BYTES: u64 = 16 << 20;
 /// Longest wait between two looks at idle sources in micro-batch mode without an interval.

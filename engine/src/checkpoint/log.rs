@@ -97,9 +97,9 @@ impl Log {
             repeats: u32::from(repeated.is_some()),
         };
         let mut bytes = Vec::new();
-        write_frame(&Frame::Header(header), &mut bytes)?;
+        write_frame(&Frame::Header(header), &mut bytes);
         if let Some(frame) = repeated {
-            write_frame(frame, &mut bytes)?;
+            write_frame(frame, &mut bytes);
         }
         self.storage.put(&log_name(self.segment), &bytes)?;
         self.bytes = bytes.len() as u64;
@@ -108,7 +108,7 @@ impl Log {
 
     fn append(&mut self, frame: &Frame) -> io::Result<u64> {
         let mut bytes = Vec::new();
-        write_frame(frame, &mut bytes)?;
+        write_frame(frame, &mut bytes);
         if self.bytes == 0 {
             self.begin(None)?;
         }
@@ -223,9 +223,9 @@ impl Compaction {
         }
         let mut bytes = Vec::new();
         let header = Header { version: VERSION, query: self.query, continues: None, seen: epoch, repeats: 1 };
-        write_frame(&Frame::Header(header), &mut bytes).map_err(said)?;
+        write_frame(&Frame::Header(header), &mut bytes);
         let record = recovered.image.into_record(Mode::Continuous, 0);
-        write_frame(&Frame::Checkpoint(record), &mut bytes).map_err(said)?;
+        write_frame(&Frame::Checkpoint(record), &mut bytes);
         kill_point::reach("compaction-before-base");
         storage.put(&base_name(self.number), &bytes).map_err(said)?;
         kill_point::reach("compaction-after-base");

@@ -1,19 +1,25 @@
 //! What a checkpoint consists of, and its frames on disk.
 //!
 //! A log is a sequence of frames: length and CRC-32 of the payload, four bytes each, little-endian, then
-//! the payload, a [`Frame`] in postcard. A frame whose checksum fails ends what can be read of a file.
-//! Lengths within a payload are trusted only after its checksum has been verified.
+//! the payload, a [`Frame`] in postcard. A long one is written in pieces, each with a length and a checksum of its
+//! own; the highest bit of a length says that another piece follows. A frame of which a checksum fails ends what can
+//! be read of a file. Lengths within a payload are trusted only after its checksums have been verified.
 
-use crate::limits::FRAME_BYTES;
+use crate::limits::PIECE_BYTES;
 use crate::query::Mode;
 use lotic_connectors::Offsets;
 use lotic_operators::{Epoch, StateImage};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io;
 
 /// The version of the format that this code writes.
 pub const VERSION: u32 = 1;
+
+/// Bytes of length and checksum.
+const HEAD_BYTES: usize = 8;
+/// In a length: another piece of the frame follows.
+const GOES_ON: u32 = 1 << 31;
 
 /// The query that a checkpoint location belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,31 +117,43 @@ pub enum Frame {
 }
 
 /// Appends a frame.
-///
-/// # Errors
-/// If it is longer than [`FRAME_BYTES`], which no reader would accept; `bytes` are as they were.
-pub fn write_frame(frame: &Frame, bytes: &mut Vec<u8>) -> io::Result<()> {
-    write_frame_within(frame, bytes, FRAME_BYTES)
+pub fn write_frame(frame: &Frame, bytes: &mut Vec<u8>) {
+    write_in_pieces(frame, bytes, PIECE_BYTES);
 }
 
-fn write_frame_within(frame: &Frame, bytes: &mut Vec<u8>, bytes_max: usize) -> io::Result<()> {
+fn write_in_pieces(frame: &Frame, bytes: &mut Vec<u8>, bytes_max: usize) {
     let start = bytes.len();
-    bytes.extend_from_slice(&[0; 8]);
+    bytes.extend_from_slice(&[0; HEAD_BYTES]);
     let buffer = std::mem::take(bytes);
     *bytes =
         postcard::to_extend(frame, buffer).expect("invariant: frames hold plain data and can be encoded");
-    let length = bytes.len() - start - 8;
-    if length > bytes_max {
-        bytes.truncate(start);
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("the record has {length} bytes, more than the {bytes_max} that one record may have"),
-        ));
+    let payload = start + HEAD_BYTES;
+    if bytes.len() - payload <= bytes_max {
+        let head = head(&bytes[payload..], false);
+        bytes[start..payload].copy_from_slice(&head);
+        return;
     }
-    let checksum = crc32fast::hash(&bytes[start + 8..]);
-    bytes[start..start + 4].copy_from_slice(&(length as u32).to_le_bytes());
-    bytes[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
-    Ok(())
+    let long = bytes.split_off(payload);
+    bytes.truncate(start);
+    let mut pieces = long.chunks(bytes_max).peekable();
+    while let Some(piece) = pieces.next() {
+        bytes.extend_from_slice(&head(piece, pieces.peek().is_some()));
+        bytes.extend_from_slice(piece);
+    }
+}
+
+/// What stands before a piece.
+fn head(piece: &[u8], goes_on: bool) -> [u8; HEAD_BYTES] {
+    let length = piece.len() as u32 | if goes_on { GOES_ON } else { 0 };
+    let mut head = [0; HEAD_BYTES];
+    head[..4].copy_from_slice(&length.to_le_bytes());
+    head[4..].copy_from_slice(&checksum(piece, goes_on).to_le_bytes());
+    head
+}
+
+/// Of a piece and whether another follows: no bit of what stands before a piece can be flipped unseen.
+fn checksum(piece: &[u8], goes_on: bool) -> u32 {
+    if goes_on { !crc32fast::hash(piece) } else { crc32fast::hash(piece) }
 }
 
 /// The frames of a file up to the first that is not whole.
@@ -159,7 +177,8 @@ impl<'a> Frames<'a> {
     /// The version in the header of a file, also if this build cannot read the rest; `None` if the next
     /// frame is not a whole header.
     pub fn version(&self) -> Option<u32> {
-        let (header, rest) = postcard::take_from_bytes::<u32>(self.payload()?).ok()?;
+        let (payload, _) = self.payload()?;
+        let (header, rest) = postcard::take_from_bytes::<u32>(&payload).ok()?;
         // The position of `Header` among the variants of `Frame`.
         if header != 0 {
             return None;
@@ -167,22 +186,36 @@ impl<'a> Frames<'a> {
         postcard::take_from_bytes::<u32>(rest).ok().map(|(version, _)| version)
     }
 
-    /// The next frame's bytes, if they are whole.
-    fn payload(&self) -> Option<&'a [u8]> {
-        let head = self.bytes.get(self.at..self.at + 8)?;
-        let length = u32::from_le_bytes(head[..4].try_into().ok()?) as usize;
-        let checksum = u32::from_le_bytes(head[4..].try_into().ok()?);
-        if length > FRAME_BYTES {
-            return None;
+    /// The next frame's bytes, if they are whole, and where they end.
+    fn payload(&self) -> Option<(Cow<'a, [u8]>, usize)> {
+        let (mut payload, mut at) = (Cow::Borrowed(&[][..]), self.at);
+        loop {
+            let head = self.bytes.get(at..at + HEAD_BYTES)?;
+            let length = u32::from_le_bytes(head[..4].try_into().ok()?);
+            let stored = u32::from_le_bytes(head[4..].try_into().ok()?);
+            let (goes_on, length) = (length & GOES_ON != 0, (length & !GOES_ON) as usize);
+            if length > PIECE_BYTES {
+                return None;
+            }
+            let piece = self.bytes.get(at + HEAD_BYTES..at + HEAD_BYTES + length)?;
+            if checksum(piece, goes_on) != stored {
+                return None;
+            }
+            at += HEAD_BYTES + length;
+            if payload.is_empty() {
+                payload = Cow::Borrowed(piece);
+            } else {
+                payload.to_mut().extend_from_slice(piece);
+            }
+            if !goes_on {
+                return Some((payload, at));
+            }
         }
-        let payload = self.bytes.get(self.at + 8..self.at + 8 + length)?;
-        (crc32fast::hash(payload) == checksum).then_some(payload)
     }
 
     fn read(&self) -> Option<(Frame, usize)> {
-        let payload = self.payload()?;
-        let frame = postcard::from_bytes(payload).ok()?;
-        Some((frame, self.at + 8 + payload.len()))
+        let (payload, end) = self.payload()?;
+        Some((postcard::from_bytes(&payload).ok()?, end))
     }
 }
 
@@ -297,7 +330,7 @@ mod tests {
     #[test]
     fn the_version_is_read_also_where_the_rest_is_unknown() {
         let mut bytes = Vec::new();
-        write_frame(&header(7), &mut bytes).unwrap();
+        write_frame(&header(7), &mut bytes);
         assert_eq!(Frames::new(&bytes).version(), Some(7));
         let payload = [0, 9, 250, 251, 252];
         let mut foreign = (payload.len() as u32).to_le_bytes().to_vec();
@@ -308,15 +341,38 @@ mod tests {
         foreign[9] = 8;
         assert_eq!(Frames::new(&foreign).version(), None, "the checksum does not hold");
         let mut plan = Vec::new();
-        write_frame(&Frame::Plan(Plan { epoch: Epoch(1), ends: BTreeMap::new() }), &mut plan).unwrap();
+        write_frame(&Frame::Plan(Plan { epoch: Epoch(1), ends: BTreeMap::new() }), &mut plan);
         assert_eq!(Frames::new(&plan).version(), None);
     }
 
     #[test]
-    fn a_frame_that_no_reader_would_accept_is_not_written() {
-        let mut bytes = vec![1, 2, 3];
-        let error = write_frame_within(&header(1), &mut bytes, 4).unwrap_err();
-        assert!(error.to_string().contains("more than the 4"), "{error}");
-        assert_eq!(bytes, [1, 2, 3]);
+    fn a_long_frame_is_read_from_its_pieces_or_not_at_all() {
+        let plan = Frame::Plan(Plan { epoch: Epoch(5), ends: BTreeMap::new() });
+        let mut bytes = Vec::new();
+        write_frame(&plan, &mut bytes);
+        let before = bytes.len();
+        for piece in 1..40 {
+            bytes.truncate(before);
+            write_in_pieces(&header(VERSION), &mut bytes, piece);
+            let end = bytes.len();
+            write_frame(&plan, &mut bytes);
+            let all = [plan.clone(), header(VERSION), plan.clone()];
+            assert_eq!(Frames::new(&bytes).collect::<Vec<_>>(), all, "pieces of {piece} bytes");
+            for cut in before..end {
+                let mut frames = Frames::new(&bytes[..cut]);
+                assert_eq!((frames.next(), frames.next()), (Some(plan.clone()), None));
+                assert_eq!(frames.position(), before, "the damage begins with the frame");
+                for bit in 0..8 {
+                    let mut flipped = bytes.clone();
+                    flipped[cut] ^= 1 << bit;
+                    let mut frames = Frames::new(&flipped);
+                    assert_eq!(
+                        (frames.next(), frames.next()),
+                        (Some(plan.clone()), None),
+                        "byte {cut}, bit {bit}"
+                    );
+                }
+            }
+        }
     }
 }

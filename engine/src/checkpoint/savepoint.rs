@@ -55,8 +55,8 @@ pub(crate) fn write(
 fn put(target: &mut dyn CheckpointStorage, query: QueryIdentity, record: Record) -> io::Result<()> {
     let header = Header { version: VERSION, query, continues: None, seen: record.epoch, repeats: 1 };
     let mut bytes = Vec::new();
-    write_frame(&Frame::Header(header), &mut bytes)?;
-    write_frame(&Frame::Checkpoint(record), &mut bytes)?;
+    write_frame(&Frame::Header(header), &mut bytes);
+    write_frame(&Frame::Checkpoint(record), &mut bytes);
     target.put(&log_name(0), &bytes)
 }
 

@@ -42,7 +42,7 @@ fn a_file_with_the_name_of_the_last_possible_segment_is_refused() {
 
 fn log_of(header: Header) -> Vec<u8> {
     let mut bytes = Vec::new();
-    write_frame(&Frame::Header(header), &mut bytes).unwrap();
+    write_frame(&Frame::Header(header), &mut bytes);
     bytes
 }
 
@@ -102,7 +102,7 @@ fn a_base_of_another_query_is_done_without() {
         header.query.id = "other".to_owned();
     }
     let mut bytes = Vec::new();
-    frames.iter().for_each(|frame| write_frame(frame, &mut bytes).unwrap());
+    frames.iter().for_each(|frame| write_frame(frame, &mut bytes));
     history.storage.set_file(base, bytes);
     let found = recover(&mut history.storage.clone()).unwrap().unwrap();
     assert_eq!(found.image, history.images[&history.last()]);
