@@ -17,6 +17,7 @@ mod idle;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod keyed_count;
+mod large_state;
 mod live_switch;
 mod lotic;
 #[cfg(any(test, feature = "tables"))]
@@ -55,6 +56,7 @@ pub static WORKLOADS: &[&dyn Workload] = &[
     &checkpointing::Checkpointing,
     &live_switch::LiveSwitch,
     &saturation::Saturation,
+    &large_state::LargeState,
     &idle::Idle,
 ];
 
