@@ -165,7 +165,6 @@ impl<K: Key, V: Value> KeyedState<K, V> {
     }
 
     /// The number of a key's slot, which is its own as long as it is held, and whether the key is new.
-    #[cfg(feature = "table")]
     #[inline]
     pub(crate) fn slot(&mut self, hash: u64, key: &K, default: impl FnOnce() -> V) -> (u32, bool) {
         match self.find(hash, key) {
@@ -182,7 +181,6 @@ impl<K: Key, V: Value> KeyedState<K, V> {
     }
 
     /// What a slot holds.
-    #[cfg(feature = "table")]
     #[inline]
     pub(crate) fn at(&self, slot: u32) -> Option<(&K, &V)> {
         let (page, at) = place(slot);
@@ -190,14 +188,12 @@ impl<K: Key, V: Value> KeyedState<K, V> {
     }
 
     /// The value of a slot that is held, to be changed.
-    #[cfg(feature = "table")]
     #[inline]
     pub(crate) fn at_mut(&mut self, slot: u32) -> &mut V {
         self.value_mut(slot)
     }
 
     /// All slots lie below this number.
-    #[cfg(feature = "table")]
     pub(crate) fn slots_end(&self) -> u32 {
         (self.pages.len() * PAGE_ENTRIES) as u32
     }
@@ -273,7 +269,6 @@ impl<K: Key, V: Value> KeyedState<K, V> {
     }
 
     /// Forgets the key of a slot that is held; `hash` is that of the key.
-    #[cfg(feature = "table")]
     pub(crate) fn remove_slot(&mut self, hash: u64, slot: u32) {
         let removed = self.index.remove(hash, |number| number == slot);
         debug_assert_eq!(removed, Some(slot), "the hash is that of the slot's key");

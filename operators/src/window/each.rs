@@ -12,6 +12,7 @@ use crate::snapshot::{Restore, Snapshot};
 use crate::state::{KeyedState, Timers};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 
 /// A window that has rows. Its bounds are kept, so that windows which were open when the query was stopped
@@ -27,8 +28,8 @@ struct Open<S> {
     state: S,
 }
 
-/// The windows of a key in order of start and end: a handful.
-type Opens<S> = Vec<Open<S>>;
+/// The windows of a key in order of start and end: a handful, and mostly one, which lies where the key lies.
+type Opens<S> = SmallVec<[Open<S>; 1]>;
 
 /// Tumbling, session and global windows, and sliding ones that cannot share panes.
 pub(super) struct EachWindow<T, K: Key, A: Aggregate<T>, F, E, O> {
@@ -40,8 +41,9 @@ pub(super) struct EachWindow<T, K: Key, A: Aggregate<T>, F, E, O> {
 
 /// What is to be emitted when.
 struct Schedule<K> {
-    /// Keys by the timer of an open window. A timer that no window stands at any more is skipped.
-    timers: Timers<K>,
+    /// The slots of keys by the timer of an open window. A timer that no window of the slot stands at any more is
+    /// skipped; if another key has the slot by then, the timer does for that key's window what its own would.
+    timers: Timers<u32>,
     /// Keys with windows that are changed, for [`Emit::Every`]: once for each window at least.
     changed: VecDeque<K>,
     /// When they are to be emitted.
@@ -123,7 +125,8 @@ where
             return Ok(());
         }
         let key = (self.parts.key)(&row);
-        let windows = self.open.entry(hash_of(&key), &key, Vec::new);
+        let (slot, _) = self.open.slot(hash_of(&key), &key, Opens::new);
+        let windows = self.open.at_mut(slot);
         let at = match windows.binary_search_by_key(&(start, end), |window| (window.start, window.end)) {
             Ok(at) => at,
             Err(at) => {
@@ -131,7 +134,7 @@ where
                 let timer = window.due(end, self.watermark);
                 let state = self.parts.aggregate.init();
                 windows.insert(at, Open { start, end, timer, changed: false, state });
-                self.schedule.timers.add(timer, key.clone());
+                self.schedule.timers.add(timer, slot);
                 at
             }
         };
@@ -160,14 +163,15 @@ where
             self.late(row, output);
             return Ok(());
         }
-        let windows = self.open.entry(hash, &key, Vec::new);
+        let (slot, _) = self.open.slot(hash, &key, Opens::new);
+        let windows = self.open.at_mut(slot);
         let touched = touched(windows);
         let at = touched.start;
         if touched.is_empty() {
             check_key(&key)?;
             let timer = window.due(end, self.watermark);
             windows.insert(at, Open { start, end, timer, changed: false, state: aggregate.init() });
-            self.schedule.timers.add(timer, key.clone());
+            self.schedule.timers.add(timer, slot);
         } else {
             let mut touched = windows.drain(touched);
             let mut session = touched.next().expect("invariant: it is not empty");
@@ -181,7 +185,7 @@ where
             let due = window.due(session.end, self.watermark);
             if due < session.timer {
                 session.timer = due;
-                self.schedule.timers.add(due, key.clone());
+                self.schedule.timers.add(due, slot);
             }
             windows.insert(at, session);
         }
@@ -196,15 +200,16 @@ where
             if output.is_full() {
                 return Progress::Again;
             }
-            let Some((time, key)) = self.schedule.timers.pop_due(until) else { return Progress::Done };
-            let (window, hash) = (&self.parts.window, hash_of(&key));
-            let Some(windows) = self.open.get_mut(hash, &key) else { continue };
+            let Some((time, slot)) = self.schedule.timers.pop_due(until) else { return Progress::Done };
+            let Some((key, windows)) = self.open.at(slot) else { continue };
             let Some(at) = windows.iter().position(|window| window.timer == time) else { continue };
+            let (key, window) = (key.clone(), &self.parts.window);
+            let windows = self.open.at_mut(slot);
             let open = &mut windows[at];
             if window.close(open.end) <= time {
                 let open = windows.remove(at);
                 if windows.is_empty() {
-                    self.open.remove(hash, &key);
+                    self.open.remove_slot(hash_of(&key), slot);
                 }
                 if open.changed {
                     emit(&self.parts, &open, key, output);
@@ -212,7 +217,7 @@ where
                 continue;
             }
             open.timer = window.due(open.end, time);
-            self.schedule.timers.add(open.timer, key.clone());
+            self.schedule.timers.add(open.timer, slot);
             if open.changed && open.end <= time && window.emit.at_end() {
                 open.changed = false;
                 emit(&self.parts, open, key, output);
@@ -325,10 +330,13 @@ where
 
     fn restore(&mut self, restore: Restore<'_>, output: &mut Output<Rows<O>>) -> Result<()> {
         self.open.restore(restore)?;
-        for (key, open) in self.open.iter().flat_map(|(key, windows)| windows.iter().map(move |w| (key, w))) {
-            self.schedule.timers.add(open.timer, key.clone());
-            if let (Emit::Every(interval), true) = (self.parts.window.emit, open.changed) {
-                self.schedule.every(interval, key.clone(), output);
+        for slot in 0..self.open.slots_end() {
+            let Some((key, windows)) = self.open.at(slot) else { continue };
+            for open in windows {
+                self.schedule.timers.add(open.timer, slot);
+                if let (Emit::Every(interval), true) = (self.parts.window.emit, open.changed) {
+                    self.schedule.every(interval, key.clone(), output);
+                }
             }
         }
         Ok(())
