@@ -48,15 +48,12 @@ impl Hasher for KeyHasher {
         (product as u64) ^ ((product >> 64) as u64)
     }
 
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        let mut words = bytes.chunks_exact(8);
-        for word in &mut words {
+        for word in bytes.chunks_exact(8) {
             self.mix(u64::from_le_bytes(word.try_into().expect("invariant: chunks of eight bytes")));
         }
-        let rest = words.remainder();
-        let mut last = [0u8; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        self.mix(u64::from_le_bytes(last) ^ ((bytes.len() as u64) << 56));
+        self.mix(last_word(bytes) ^ ((bytes.len() as u64) << 56));
     }
 
     #[inline]
@@ -102,6 +99,25 @@ impl Hasher for KeyHasher {
     fn write_isize(&mut self, value: isize) {
         self.mix(value as u64);
     }
+}
+
+/// The bytes behind the last whole word of eight, filled up with zeros. They are loaded a few at a time, parts of
+/// which may overlap: a copy of so few bytes would be a call.
+#[inline]
+fn last_word(bytes: &[u8]) -> u64 {
+    let rest = bytes.len() % 8;
+    if rest == 0 {
+        return 0;
+    }
+    if let Some(last) = bytes.last_chunk::<8>() {
+        return u64::from_le_bytes(*last) >> (64 - 8 * rest);
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        return u64::from(first) | (u64::from(last) << (8 * (rest - 4)));
+    }
+    let byte = |at: usize| u64::from(bytes[at]) << (8 * at);
+    byte(0) | byte(rest / 2) | byte(rest - 1)
 }
 
 /// The fixed hash of a key.
@@ -163,6 +179,17 @@ mod tests {
     fn the_hash_is_part_of_the_checkpoint_format_and_never_changes() {
         assert_eq!(hash_of(&1u64), 5_866_589_299_712_756_859_u64);
         assert_eq!(hash_of("lotic"), 6_281_311_670_299_964_097);
+    }
+
+    #[test]
+    fn the_last_word_is_what_is_left_filled_up_with_zeros() {
+        let bytes: Vec<u8> = (1..=40).map(|number: u8| number.wrapping_mul(97)).collect();
+        for length in 0..=bytes.len() {
+            let mut last = [0u8; 8];
+            let rest = &bytes[length / 8 * 8..length];
+            last[..rest.len()].copy_from_slice(rest);
+            assert_eq!(last_word(&bytes[..length]), u64::from_le_bytes(last), "of {length} bytes");
+        }
     }
 
     #[test]

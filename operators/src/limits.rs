@@ -12,6 +12,15 @@ pub const PAGE_ENTRIES: usize = 64;
 /// what they found is still in its first cache when they are applied.
 pub const PROBES_AT_ONCE: usize = 128;
 
+/// Cells of one aggregate that lie side by side. So many are made at once when groups are added.
+#[cfg(feature = "table")]
+pub(crate) const CELLS_PER_PAGE: usize = 1024;
+
+/// Pages of keyed state whose groups may be behind their aggregates: more are brought up to date before the next
+/// marker asks for all of them, so that a marker does not take long for it.
+#[cfg(feature = "table")]
+pub(crate) const PAGES_BEHIND: usize = 1024;
+
 /// Parts of the hash index of a state table. One part grows at a time, which bounds the pause of growing.
 pub const INDEX_SHARDS: usize = 64;
 

@@ -390,6 +390,59 @@ proptest! {
     }
 }
 
+/// A row of one of some hundred groups by two numbers, and what it adds.
+fn row_of_many() -> impl Strategy<Value = Row> {
+    let key = || prop::option::weighted(0.95, 0i64..25);
+    (key(), key(), prop::option::weighted(0.9, -9i32..10)).prop_map(|(v, t, f)| Row {
+        v,
+        t,
+        f: f.map(f64::from),
+        ..one(0)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Batches are larger than what is looked up at once, and groups more than a page of state holds.
+    #[test]
+    fn many_groups_by_numbers_are_those_of_a_map_over_markers_and_restarts(
+        batches in prop::collection::vec((prop::collection::vec(row_of_many(), 0..400), 0..3u8), 1..8),
+    ) {
+        let grouping = grouping(&["v", "t"], &[0, 4, 7], Emit::Final);
+        let grouping = Grouping { keys: vec![column("v"), column("t")], ..grouping };
+        let mut operator = GroupedAggregate::new(&grouping).unwrap();
+        let (mut stored, mut output) = (Stored::default(), Output::with_limit(usize::MAX));
+        let mut expected: BTreeMap<(Option<i64>, Option<i64>), (u64, Option<f64>)> = BTreeMap::new();
+        for (rows, then) in batches {
+            process(&mut operator, &rows, &mut output);
+            for row in rows {
+                let (count, sum) = expected.entry((row.v, row.t)).or_default();
+                *count += 1;
+                *sum = row.f.map(|f| sum.unwrap_or(0.0) + f).or(*sum);
+            }
+            match then {
+                0 => {}
+                1 => stored.store(&operator.snapshot().unwrap()),
+                _ => operator = restarted(&mut operator, &mut stored, &grouping),
+            }
+        }
+        let got = emitted(&mut output, |output| operator.finish(output).unwrap());
+        let number = |text: &String| text.parse::<f64>().ok();
+        let mut results = BTreeMap::new();
+        // The times are told by their text, which the same rows have as a batch.
+        let texts: BTreeMap<String, i64> = (0..25)
+            .map(|t| (rows_as_text(&batch(&[Row { t: Some(t), ..one(0) }]))[0][8].clone(), t))
+            .collect();
+        for row in &got {
+            let key = (number(&row[0]).map(|v| v as i64), texts.get(&row[1]).copied());
+            let result = (row[2].parse::<u64>().unwrap(), number(&row[3]));
+            prop_assert!(results.insert(key, result).is_none(), "{key:?} came twice");
+        }
+        prop_assert_eq!(results, expected);
+    }
+}
+
 fn one(k: u8) -> Row {
     Row { k: Some(k), g: None, v: Some(1), f: Some(1.0), d: Some(1), t: Some(1), b: Some(true) }
 }
@@ -407,6 +460,28 @@ fn a_marker_costs_what_changed() {
     assert_eq!(groups(&mut operator), 0);
     process(&mut operator, &rows[500..501], &mut output);
     assert_eq!(groups(&mut operator), 1);
+}
+
+#[test]
+fn more_groups_than_may_be_behind_their_aggregates_are_all_restored() {
+    // So many that some are brought up to date before the marker, and change again after that.
+    const GROUPS: i64 = 70_000;
+    let grouping = grouping(&["v"], &[0, 4], Emit::Final);
+    let mut operator = GroupedAggregate::new(&grouping).unwrap();
+    let (mut stored, mut output) = (Stored::default(), Output::with_limit(usize::MAX));
+    let rows: Vec<Row> = (0..GROUPS).map(|v| Row { v: Some(v), ..one(0) }).collect();
+    for some in rows.chunks(5000).chain(rows[..10_000].chunks(300)) {
+        process(&mut operator, some, &mut output);
+    }
+    let mut operator = restarted(&mut operator, &mut stored, &grouping);
+    process(&mut operator, &rows[..20_000], &mut output);
+    let got = emitted(&mut output, |output| operator.finish(output).unwrap());
+    assert_eq!(got.len(), GROUPS as usize);
+    for row in got {
+        let group: i64 = row[0].parse().unwrap();
+        let times = 1 + i64::from(group < 10_000) + i64::from(group < 20_000);
+        assert_eq!(row[1..], [times.to_string(), format!("{times}.0")], "group {group}");
+    }
 }
 
 #[test]

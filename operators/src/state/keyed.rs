@@ -21,15 +21,15 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct KeyedState<K, V> {
     table: &'static str,
-    index: Index,
-    pages: Vec<Page<K, V>>,
+    pub(super) index: Index,
+    pub(super) pages: Vec<Page<K, V>>,
     /// The pages that are ours alone, except those that a restore filled.
     changed: Vec<u32>,
-    free: Vec<u32>,
+    pub(super) free: Vec<u32>,
     full: bool,
 }
 
-type Entries<K, V> = Vec<Option<(K, V)>>;
+pub(super) type Entries<K, V> = Vec<Option<(K, V)>>;
 
 /// The first half of a look-up: a key, and the slot where its hash says that its value probably is.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ pub struct Probe<K> {
 }
 
 #[derive(Debug)]
-enum Page<K, V> {
+pub(super) enum Page<K, V> {
     /// Changed since the last snapshot: ours alone, so that writing it takes no atomic operation.
     Own(Entries<K, V>),
     /// As it was at the last snapshot: the background writer may hold it as well.
@@ -50,7 +50,7 @@ enum Page<K, V> {
 
 impl<K, V> Page<K, V> {
     #[inline]
-    fn entries(&self) -> &[Option<(K, V)>] {
+    pub(super) fn entries(&self) -> &[Option<(K, V)>] {
         match self {
             Page::Own(entries) => entries,
             Page::Shared(chunk) => &chunk.entries,
@@ -59,7 +59,7 @@ impl<K, V> Page<K, V> {
 }
 
 #[derive(Debug)]
-struct Chunk<K, V> {
+pub(super) struct Chunk<K, V> {
     table: &'static str,
     entries: Entries<K, V>,
 }
@@ -72,7 +72,7 @@ impl<K: Key, V: Value> EncodeChunk for Chunk<K, V> {
 }
 
 #[inline]
-fn place(number: u32) -> (usize, usize) {
+pub(super) fn place(number: u32) -> (usize, usize) {
     (number as usize / PAGE_ENTRIES, number as usize % PAGE_ENTRIES)
 }
 
@@ -101,7 +101,7 @@ impl<K: Key, V: Value> KeyedState<K, V> {
     }
 
     #[inline]
-    fn find(&self, hash: u64, key: &K) -> Option<u32> {
+    pub(super) fn find(&self, hash: u64, key: &K) -> Option<u32> {
         self.index.find(hash, |number| holds(&self.pages, number, key))
     }
 
@@ -164,42 +164,8 @@ impl<K: Key, V: Value> KeyedState<K, V> {
         self.entry(probe.hash, &probe.key, default)
     }
 
-    /// The number of a key's slot, which is its own as long as it is held, and whether the key is new.
     #[inline]
-    pub(crate) fn slot(&mut self, hash: u64, key: &K, default: impl FnOnce() -> V) -> (u32, bool) {
-        match self.find(hash, key) {
-            Some(number) => (number, false),
-            None => (self.insert(hash, key.clone(), default()), true),
-        }
-    }
-
-    /// The number of a key's slot, if the key is held.
-    #[cfg(feature = "table")]
-    #[inline]
-    pub(crate) fn find_slot(&self, hash: u64, key: &K) -> Option<u32> {
-        self.find(hash, key)
-    }
-
-    /// What a slot holds.
-    #[inline]
-    pub(crate) fn at(&self, slot: u32) -> Option<(&K, &V)> {
-        let (page, at) = place(slot);
-        self.pages.get(page)?.entries().get(at)?.as_ref().map(|(key, value)| (key, value))
-    }
-
-    /// The value of a slot that is held, to be changed.
-    #[inline]
-    pub(crate) fn at_mut(&mut self, slot: u32) -> &mut V {
-        self.value_mut(slot)
-    }
-
-    /// All slots lie below this number.
-    pub(crate) fn slots_end(&self) -> u32 {
-        (self.pages.len() * PAGE_ENTRIES) as u32
-    }
-
-    #[inline]
-    fn value_mut(&mut self, number: u32) -> &mut V {
+    pub(super) fn value_mut(&mut self, number: u32) -> &mut V {
         let (page, at) = place(number);
         let entry = &mut self.own(page)[at];
         &mut entry.as_mut().expect("invariant: the index points at filled slots").1
@@ -207,7 +173,7 @@ impl<K: Key, V: Value> KeyedState<K, V> {
 
     /// The entries of a page, to be changed.
     #[inline]
-    fn own(&mut self, page: usize) -> &mut Entries<K, V> {
+    pub(super) fn own(&mut self, page: usize) -> &mut Entries<K, V> {
         if matches!(self.pages[page], Page::Shared(_)) {
             self.take_back(page);
         }
@@ -235,7 +201,7 @@ impl<K: Key, V: Value> KeyedState<K, V> {
         }
     }
 
-    fn insert(&mut self, hash: u64, key: K, value: V) -> u32 {
+    pub(super) fn insert(&mut self, hash: u64, key: K, value: V) -> u32 {
         let number = self.free.pop().unwrap_or_else(|| self.grow());
         let (page, at) = place(number);
         let entries = self.own(page);
@@ -266,15 +232,6 @@ impl<K: Key, V: Value> KeyedState<K, V> {
         self.free.push(number);
         let (page, at) = place(number);
         self.own(page)[at].take().map(|(_, value)| value)
-    }
-
-    /// Forgets the key of a slot that is held; `hash` is that of the key.
-    pub(crate) fn remove_slot(&mut self, hash: u64, slot: u32) {
-        let removed = self.index.remove(hash, |number| number == slot);
-        debug_assert_eq!(removed, Some(slot), "the hash is that of the slot's key");
-        self.free.push(slot);
-        let (page, at) = place(slot);
-        self.own(page)[at] = None;
     }
 
     /// All entries, in slab order.

@@ -9,6 +9,7 @@ pub mod codec;
 mod index;
 mod keyed;
 mod shape;
+mod slots;
 mod timers;
 mod updates;
 

@@ -19,8 +19,15 @@ use std::sync::Arc;
 ///
 /// Short ones, such as two numbers, lie where the key lies: a look-up compares them without another access to
 /// memory, and a page of state is copied without an allocation for each key.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Eq, Default)]
 pub(crate) struct KeyBytes(SmallVec<[u8; 24]>);
+
+impl PartialEq for KeyBytes {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.is(other.as_slice())
+    }
+}
 
 impl KeyBytes {
     /// Takes other bytes in the same memory.
@@ -30,8 +37,33 @@ impl KeyBytes {
         self.0.extend_from_slice(bytes);
     }
 
+    #[inline]
     pub(crate) fn as_slice(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Whether these are its bytes. Those of short keys are compared a word at a time, the last of which overlaps
+    /// the one before: for so few bytes a call costs more than the comparison.
+    #[inline]
+    pub(crate) fn is(&self, bytes: &[u8]) -> bool {
+        let own = self.as_slice();
+        if own.len() != bytes.len() || own.len() > 4 * size_of::<u64>() {
+            return own == bytes;
+        }
+        let (Some(own_last), Some(last)) = (own.last_chunk::<8>(), bytes.last_chunk::<8>()) else {
+            return own == bytes;
+        };
+        let word =
+            |chunk: &[u8]| u64::from_le_bytes(chunk.try_into().expect("invariant: chunks of eight bytes"));
+        own_last == last
+            && own.chunks_exact(8).zip(bytes.chunks_exact(8)).all(|(own, other)| word(own) == word(other))
+    }
+}
+
+impl From<&[u8]> for KeyBytes {
+    #[inline]
+    fn from(bytes: &[u8]) -> Self {
+        KeyBytes(SmallVec::from_slice(bytes))
     }
 }
 
@@ -64,7 +96,7 @@ impl<'de> Deserialize<'de> for KeyBytes {
                 f.write_str("bytes")
             }
             fn visit_bytes<E>(self, bytes: &[u8]) -> std::result::Result<KeyBytes, E> {
-                Ok(KeyBytes(SmallVec::from_slice(bytes)))
+                Ok(KeyBytes::from(bytes))
             }
         }
         deserializer.deserialize_bytes(Visitor)

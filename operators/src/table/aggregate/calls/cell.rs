@@ -84,14 +84,14 @@ impl Bits for f64 {
 }
 
 /// The cells of a group; those of two aggregates lie in the group itself.
-pub(super) type Cells = SmallVec<[Cell; 2]>;
+type CellsOfGroup = SmallVec<[Cell; 2]>;
 
-/// All that is kept for a group.
+/// All that is kept for a group, as of the last snapshot.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(in crate::table::aggregate) struct GroupState {
     /// One for each native aggregate.
-    pub(super) cells: Cells,
-    /// The states of the other aggregates, as of the last snapshot; empty if there are none yet.
+    pub(super) cells: CellsOfGroup,
+    /// The states of the other aggregates; empty if there are none yet.
     pub(super) others: SharedBytes,
 }
 
@@ -104,9 +104,11 @@ impl GroupState {
 
 /// Groups in slots.
 pub(in crate::table::aggregate) trait GroupStates {
-    /// The state of the group in a slot, which is held.
-    fn group(&self, slot: u32) -> &GroupState;
-    /// The same, to be changed.
+    /// All slots lie below this number.
+    fn slots_end(&self) -> u32;
+    /// The state of the group in a slot, if one is held there.
+    fn held(&self, slot: u32) -> Option<&GroupState>;
+    /// The state of the group in a slot, where one is held, to be changed.
     fn group_mut(&mut self, slot: u32) -> &mut GroupState;
 }
 
@@ -129,9 +131,13 @@ impl HoldsGroup for GroupState {
 }
 
 impl<K: Key, V: Value + HoldsGroup> GroupStates for KeyedState<K, V> {
+    fn slots_end(&self) -> u32 {
+        KeyedState::slots_end(self)
+    }
+
     #[inline]
-    fn group(&self, slot: u32) -> &GroupState {
-        self.at(slot).expect("invariant: the slot is held").1.group()
+    fn held(&self, slot: u32) -> Option<&GroupState> {
+        self.at(slot).map(|(_, value)| value.group())
     }
 
     #[inline]

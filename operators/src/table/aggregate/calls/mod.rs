@@ -1,16 +1,19 @@
 //! The aggregates of a query on groups that are kept in slots of keyed state.
 
 mod cell;
+mod cells;
 mod native;
 mod others;
 
 pub(super) use cell::{GroupState, GroupStates, HoldsGroup};
 
 use crate::error::Result;
+use crate::limits::PAGES_BEHIND;
 use crate::table::expression::as_type;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 use cell::Cell;
+use cells::{Cells, Changed};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 use native::Native;
@@ -29,23 +32,19 @@ pub struct AggregateCall {
     pub input: SchemaRef,
 }
 
-/// The rows of a batch by group: groups are numbered from 0 in the batch.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Grouped<'a> {
-    /// The group of each row.
-    pub(super) of_row: &'a [u32],
-    /// The slot of each group.
-    pub(super) slots: &'a [u32],
-}
-
 /// The aggregates of a query.
+///
+/// What they have come to is held here, by the slot of the group. The keyed state has it as of the last snapshot,
+/// for which what changed is moved there.
 pub(super) struct Calls {
     natives: Vec<Native>,
+    /// For each native aggregate, its cells.
+    cells: Vec<Cells>,
+    /// The groups whose cells are not those in the keyed state.
+    changed: Changed,
     others: Others,
     /// For each aggregate in order, whether it is native; each kind is in the order of the aggregates.
     is_native: Vec<bool>,
-    /// The cells of the groups of a batch, aggregate by aggregate.
-    cells: Vec<Cell>,
 }
 
 impl Calls {
@@ -61,7 +60,8 @@ impl Calls {
                 None => others.push(call.clone()),
             }
         }
-        Ok(Calls { natives, others: Others::new(others)?, is_native, cells: Vec::new() })
+        let cells = natives.iter().map(|_| Cells::default()).collect();
+        Ok(Calls { natives, cells, changed: Changed::default(), others: Others::new(others)?, is_native })
     }
 
     /// The state of a group that has no rows.
@@ -70,39 +70,36 @@ impl Calls {
         GroupState::new(self.natives.len())
     }
 
-    /// Adds rows to their groups, in order.
+    /// Adds rows to their groups, in order; `slots` has the slot of each row's group.
     pub(super) fn update(
         &mut self,
-        grouped: Grouped<'_>,
+        slots: &[u32],
         rows: &RecordBatch,
         state: &mut impl GroupStates,
     ) -> Result<()> {
-        let groups = grouped.slots.len();
-        self.cells.clear();
-        self.cells.resize(groups * self.natives.len(), Cell::default());
-        if !self.natives.is_empty() && groups > 0 {
-            for (group, &slot) in grouped.slots.iter().enumerate() {
-                let places = self.cells[group..].iter_mut().step_by(groups);
-                places.zip(&state.group(slot).cells).for_each(|(place, cell)| *place = *cell);
-            }
-            for (native, cells) in self.natives.iter().zip(self.cells.chunks_exact_mut(groups)) {
-                native.update(cells, grouped.of_row, rows)?;
-            }
-            for (group, &slot) in grouped.slots.iter().enumerate() {
-                let places = self.cells[group..].iter().step_by(groups);
-                let held = &mut state.group_mut(slot).cells;
-                held.iter_mut().zip(places).for_each(|(cell, place)| *cell = *place);
+        if !self.natives.is_empty() {
+            self.note_changed(slots, state);
+            for (native, cells) in self.natives.iter().zip(&mut self.cells) {
+                cells.reserve(state.slots_end());
+                native.update(cells, slots, rows)?;
             }
         }
-        self.others.update(grouped, rows, state)
+        self.others.update(slots, rows, state)
+    }
+
+    /// Notes that the cells of groups are about to change.
+    fn note_changed(&mut self, slots: &[u32], state: &mut impl GroupStates) {
+        if self.changed.stretches() > PAGES_BEHIND {
+            self.store_cells(state);
+        }
+        self.changed.add(slots, state.slots_end());
     }
 
     /// The current results of groups, one column for each aggregate.
     pub(super) fn results(&mut self, slots: &[u32], state: &impl GroupStates) -> Result<Vec<ArrayRef>> {
         let others = self.others.results(slots, state)?;
-        Ok(self.in_order(others, |number, native| {
-            native.results(&mut slots.iter().map(|slot| state.group(*slot).cells[number]))
-        }))
+        Ok(self
+            .in_order(others, |native, cells| native.results(&mut slots.iter().map(|slot| cells.get(*slot)))))
     }
 
     /// The results of lists of groups, none of them empty, those of a list merged in order: one row for each
@@ -113,10 +110,10 @@ impl Calls {
         state: &mut impl GroupStates,
     ) -> Result<Vec<ArrayRef>> {
         let others = self.others.merged_results(lists.clone(), state)?;
-        Ok(self.in_order(others, |number, native| {
+        Ok(self.in_order(others, |native, cells| {
             let merged = |slots: &[u32]| {
                 let mut cell = Cell::default();
-                slots.iter().for_each(|slot| native.merge(&mut cell, &state.group(*slot).cells[number]));
+                slots.iter().for_each(|slot| native.merge(&mut cell, &cells.get(*slot)));
                 cell
             };
             native.results(&mut lists.clone().map(merged))
@@ -124,12 +121,16 @@ impl Calls {
     }
 
     /// The columns of both kinds of aggregates, in the order of the aggregates.
-    fn in_order(&self, others: Vec<ArrayRef>, results: impl Fn(usize, &Native) -> ArrayRef) -> Vec<ArrayRef> {
-        let (mut others, mut natives) = (others.into_iter(), self.natives.iter().enumerate());
+    fn in_order(
+        &self,
+        others: Vec<ArrayRef>,
+        results: impl Fn(&Native, &Cells) -> ArrayRef,
+    ) -> Vec<ArrayRef> {
+        let (mut others, mut natives) = (others.into_iter(), self.natives.iter().zip(&self.cells));
         let column = |&is_native: &bool| {
             if is_native {
-                let (number, native) = natives.next().expect("invariant: as many as were counted");
-                results(number, native)
+                let (native, cells) = natives.next().expect("invariant: as many as were counted");
+                results(native, cells)
             } else {
                 others.next().expect("invariant: as many as were counted")
             }
@@ -140,23 +141,52 @@ impl Calls {
     /// Adds a group to another, as if its rows came after those of the other; it is left as it was or empty.
     pub(super) fn merge(&mut self, from: u32, into: u32, state: &mut impl GroupStates) -> Result<()> {
         if !self.natives.is_empty() {
-            let merged = state.group(from).cells.clone();
-            let cells = &mut state.group_mut(into).cells;
-            for ((native, cell), merged) in self.natives.iter().zip(cells).zip(&merged) {
-                native.merge(cell, merged);
+            self.note_changed(&[into], state);
+            for (native, cells) in self.natives.iter().zip(&mut self.cells) {
+                cells.reserve(state.slots_end());
+                let merged = cells.get(from);
+                native.merge(cells.at(into), &merged);
             }
         }
         self.others.merge(from, into, state)
     }
 
-    /// Forgets what is not in the keyed state of a group that is removed from it.
+    /// Forgets a group that was removed from the keyed state.
     pub(super) fn forget(&mut self, slot: u32) {
+        self.cells.iter_mut().for_each(|cells| cells.clear(slot));
         self.others.forget(slot);
     }
 
-    /// Moves all of it into the keyed state, for a snapshot.
+    /// Brings the keyed state up to date, for a snapshot.
+    ///
+    /// # Cost
+    /// What changed since the last call.
     pub(super) fn store(&mut self, state: &mut impl GroupStates) -> Result<()> {
+        self.store_cells(state);
         self.others.store(state)
+    }
+
+    fn store_cells(&mut self, state: &mut impl GroupStates) {
+        let cells = &self.cells;
+        self.changed.take(|slot| {
+            // Its group may be gone.
+            if state.held(slot).is_some() {
+                let held = &mut state.group_mut(slot).cells;
+                held.iter_mut().zip(cells).for_each(|(held, cells)| *held = cells.get(slot));
+            }
+        });
+    }
+
+    /// Takes over what the keyed state holds after a restore.
+    pub(super) fn restore(&mut self, state: &impl GroupStates) {
+        for (number, cells) in self.cells.iter_mut().enumerate() {
+            cells.reserve(state.slots_end());
+            for slot in 0..state.slots_end() {
+                if let Some(cell) = state.held(slot).and_then(|group| group.cells.get(number)) {
+                    *cells.at(slot) = *cell;
+                }
+            }
+        }
     }
 }
 

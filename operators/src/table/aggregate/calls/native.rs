@@ -9,6 +9,7 @@
 
 use super::AggregateCall;
 use super::cell::{Bits, Cell};
+use super::cells::Cells;
 use crate::error::Result;
 use crate::table::expression::{condition, evaluate};
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Int64Array, PrimitiveArray, RecordBatch};
@@ -28,8 +29,8 @@ use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Literal;
 use std::sync::Arc;
 
-/// Adds the values of a batch to the cells of its groups: `groups` has the group of each row.
-type Update = fn(cells: &mut [Cell], groups: &[u32], values: Option<&ArrayRef>, valid: Option<&NullBuffer>);
+/// Adds the values of a batch to the cells of its groups: `slots` has the slot of each row's group.
+type Update = fn(cells: &mut Cells, slots: &[u32], values: Option<&ArrayRef>, valid: Option<&NullBuffer>);
 /// Adds a cell to another.
 type Merge = fn(cell: &mut Cell, other: &Cell);
 /// The results of cells.
@@ -77,7 +78,7 @@ impl Native {
     }
 
     /// Adds rows to the cells of their groups.
-    pub(super) fn update(&self, cells: &mut [Cell], groups: &[u32], rows: &RecordBatch) -> Result<()> {
+    pub(super) fn update(&self, cells: &mut Cells, slots: &[u32], rows: &RecordBatch) -> Result<()> {
         let mut valid = match &self.filter {
             Some(filter) => {
                 let mask = condition(filter.as_ref(), rows)?;
@@ -91,7 +92,7 @@ impl Native {
             valid = NullBuffer::union(valid.as_ref(), column.logical_nulls().as_ref());
             values = Some(column);
         }
-        (self.update)(cells, groups, values.as_ref(), valid.as_ref().filter(|valid| valid.null_count() > 0));
+        (self.update)(cells, slots, values.as_ref(), valid.as_ref().filter(|valid| valid.null_count() > 0));
         Ok(())
     }
 
@@ -129,9 +130,10 @@ fn is_value(expression: &Arc<dyn PhysicalExpr>) -> bool {
     expression.downcast_ref::<Literal>().is_some_and(|literal| !literal.value().is_null())
 }
 
-fn count(cells: &mut [Cell], groups: &[u32], _values: Option<&ArrayRef>, valid: Option<&NullBuffer>) {
-    for (row, &group) in groups.iter().enumerate() {
-        cells[group as usize].count += u64::from(valid.is_none_or(|valid| valid.is_valid(row)));
+fn count(cells: &mut Cells, slots: &[u32], _values: Option<&ArrayRef>, valid: Option<&NullBuffer>) {
+    match valid {
+        None => slots.iter().for_each(|&slot| cells.at(slot).count += 1),
+        Some(valid) => valid.valid_indices().for_each(|row| cells.at(slots[row]).count += 1),
     }
 }
 
@@ -146,8 +148,8 @@ fn counts(cells: &mut dyn Iterator<Item = Cell>, _data_type: &DataType) -> Array
 /// Calls `add` with the cell and the value of each row that counts.
 #[inline]
 fn each<T: ArrowPrimitiveType>(
-    cells: &mut [Cell],
-    groups: &[u32],
+    cells: &mut Cells,
+    slots: &[u32],
     values: Option<&ArrayRef>,
     valid: Option<&NullBuffer>,
     add: impl Fn(&mut Cell, T::Native),
@@ -155,24 +157,24 @@ fn each<T: ArrowPrimitiveType>(
     let values = values.expect("invariant: the aggregate has an argument").as_primitive::<T>().values();
     match valid {
         None => {
-            for (&group, &value) in groups.iter().zip(values) {
-                add(&mut cells[group as usize], value);
+            for (&slot, &value) in slots.iter().zip(values) {
+                add(cells.at(slot), value);
             }
         }
         Some(valid) => {
             for row in valid.valid_indices() {
-                add(&mut cells[groups[row] as usize], values[row]);
+                add(cells.at(slots[row]), values[row]);
             }
         }
     }
 }
 
-fn sum<T>(cells: &mut [Cell], groups: &[u32], values: Option<&ArrayRef>, valid: Option<&NullBuffer>)
+fn sum<T>(cells: &mut Cells, slots: &[u32], values: Option<&ArrayRef>, valid: Option<&NullBuffer>)
 where
     T: ArrowPrimitiveType,
     T::Native: Bits + ArrowNativeTypeOp,
 {
-    each::<T>(cells, groups, values, valid, |cell, value| {
+    each::<T>(cells, slots, values, valid, |cell, value| {
         cell.set(cell.get::<T::Native>().add_wrapping(value));
         cell.count += 1;
     });
@@ -189,8 +191,8 @@ where
     }
 }
 
-fn average(cells: &mut [Cell], groups: &[u32], values: Option<&ArrayRef>, valid: Option<&NullBuffer>) {
-    sum::<Float64Type>(cells, groups, values, valid);
+fn average(cells: &mut Cells, slots: &[u32], values: Option<&ArrayRef>, valid: Option<&NullBuffer>) {
+    sum::<Float64Type>(cells, slots, values, valid);
 }
 
 fn averages(cells: &mut dyn Iterator<Item = Cell>, _data_type: &DataType) -> ArrayRef {
@@ -198,12 +200,12 @@ fn averages(cells: &mut dyn Iterator<Item = Cell>, _data_type: &DataType) -> Arr
     Arc::new(cells.map(average).collect::<PrimitiveArray<Float64Type>>())
 }
 
-fn min<T>(cells: &mut [Cell], groups: &[u32], values: Option<&ArrayRef>, valid: Option<&NullBuffer>)
+fn min<T>(cells: &mut Cells, slots: &[u32], values: Option<&ArrayRef>, valid: Option<&NullBuffer>)
 where
     T: ArrowPrimitiveType,
     T::Native: Bits + ArrowNativeTypeOp,
 {
-    each::<T>(cells, groups, values, valid, |cell, value| {
+    each::<T>(cells, slots, values, valid, |cell, value| {
         if cell.count == 0 || value.is_lt(cell.get()) {
             cell.set(value);
             cell.count = 1;
@@ -211,12 +213,12 @@ where
     });
 }
 
-fn max<T>(cells: &mut [Cell], groups: &[u32], values: Option<&ArrayRef>, valid: Option<&NullBuffer>)
+fn max<T>(cells: &mut Cells, slots: &[u32], values: Option<&ArrayRef>, valid: Option<&NullBuffer>)
 where
     T: ArrowPrimitiveType,
     T::Native: Bits + ArrowNativeTypeOp,
 {
-    each::<T>(cells, groups, values, valid, |cell, value| {
+    each::<T>(cells, slots, values, valid, |cell, value| {
         if cell.count == 0 || value.is_gt(cell.get()) {
             cell.set(value);
             cell.count = 1;

@@ -1,8 +1,9 @@
 //! The aggregates that DataFusion computes: one accumulator for each group.
 
+use super::AggregateCall;
 use super::cell::{GroupStates, SharedBytes};
-use super::{AggregateCall, Grouped};
 use crate::error::{OperatorError, Result};
+use crate::table::aggregate::numbered::Numbered;
 use crate::table::expression::{arrow_failed_to, as_type, condition, evaluate_all, failed_to};
 use crate::table::keys::converter;
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
@@ -24,6 +25,18 @@ pub(super) struct Others {
     /// Turns the states of all calls of a group into one row.
     converter: RowConverter,
     live: HashMap<u32, Accumulators>,
+    /// The groups of a batch, numbered, and the group of each row.
+    numbered: Numbered,
+    of_row: Vec<u32>,
+}
+
+/// The rows of a batch by group: groups are numbered from 0 in the batch.
+#[derive(Clone, Copy)]
+struct Grouped<'a> {
+    /// The group of each row.
+    of_row: &'a [u32],
+    /// The slot of each group.
+    slots: &'a [u32],
 }
 
 struct Other {
@@ -66,32 +79,40 @@ impl Others {
     pub(super) fn new(calls: Vec<AggregateCall>) -> Result<Others> {
         let calls = calls.into_iter().map(Other::new).collect::<Result<Vec<_>>>()?;
         let converter = converter(calls.iter().flat_map(|call| call.state_types.iter().cloned()))?;
-        Ok(Others { calls, converter, live: HashMap::new() })
+        let (live, numbered) = (HashMap::new(), Numbered::default());
+        Ok(Others { calls, converter, live, numbered, of_row: Vec::new() })
     }
 
-    /// Adds rows to the accumulators of their groups.
+    /// Adds rows to the accumulators of their groups; `slots` has the slot of each row's group.
     pub(super) fn update(
         &mut self,
-        groups: Grouped<'_>,
+        slots: &[u32],
         rows: &RecordBatch,
         state: &impl GroupStates,
     ) -> Result<()> {
         if self.calls.is_empty() {
             return Ok(());
         }
-        for &slot in groups.slots {
+        self.numbered.clear();
+        self.of_row.clear();
+        for &slot in slots {
+            let number = self.numbered.number_of(slot).unwrap_or_else(|| self.numbered.add(slot));
+            self.of_row.push(number);
+        }
+        for &slot in self.numbered.slots() {
             if !self.live.contains_key(&slot) {
                 let accumulators = self.accumulators(slot, state)?;
                 self.live.insert(slot, accumulators);
             }
         }
         for number in 0..self.calls.len() {
-            self.update_call(number, groups, rows)?;
+            self.update_call(number, rows)?;
         }
         Ok(())
     }
 
-    fn update_call(&mut self, number: usize, groups: Grouped<'_>, rows: &RecordBatch) -> Result<()> {
+    fn update_call(&mut self, number: usize, rows: &RecordBatch) -> Result<()> {
+        let groups = Grouped { of_row: &self.of_row, slots: self.numbered.slots() };
         let call = &self.calls[number];
         let mut columns = evaluate_all(&call.arguments, rows)?;
         let mask = match &call.call.filter {
@@ -126,7 +147,7 @@ impl Others {
     fn merged(&self, slots: &[u32], state: &impl GroupStates) -> Result<Accumulators> {
         let mut made = self.calls.iter().map(Other::accumulator).collect::<Result<Accumulators>>()?;
         let parser = self.converter.parser();
-        let stored = slots.iter().filter_map(|slot| state.group(*slot).others.0.as_deref());
+        let stored = slots.iter().filter_map(|slot| state.held(*slot)?.others.0.as_deref());
         let mut stored = stored.map(|bytes| parser.parse(bytes)).peekable();
         if stored.peek().is_none() {
             return Ok(made);

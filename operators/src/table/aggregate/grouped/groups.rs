@@ -1,66 +1,119 @@
 //! Which group each row of a batch belongs to.
 
+use crate::limits::PROBES_AT_ONCE;
 use crate::state::KeyedState;
 use crate::table::aggregate::calls::{Calls, GroupState};
 use crate::table::aggregate::numbered::Numbered;
 use crate::table::keys::{KeyBytes, hash_bytes};
+use arrow::row::Rows;
 use std::collections::VecDeque;
+use std::ops::Range;
 
-/// The groups of the rows of a batch, numbered from 0 in the order of their first rows.
+type State = KeyedState<KeyBytes, GroupState>;
+
+/// The groups of the rows of a batch.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
-    /// The group of each row.
-    pub(super) of_row: Vec<u32>,
-    /// The slot of each group in the keyed state.
-    pub(super) slots: Numbered,
-    /// The first row of each group.
-    pub(super) first_rows: Vec<u32>,
+    /// The slot in the keyed state of each row's group.
+    pub(super) slots: Vec<u32>,
     /// The first rows of the groups that were not held before.
     pub(super) new_rows: Vec<u32>,
-    key: KeyBytes,
+    /// The hashes of some keys, and where these probably are.
+    probes: Vec<(u64, Option<u32>)>,
+    touched: Numbered,
 }
 
 impl Groups {
-    /// Begins a batch.
-    pub(super) fn clear(&mut self) {
-        self.of_row.clear();
+    fn clear(&mut self) {
         self.slots.clear();
-        self.first_rows.clear();
         self.new_rows.clear();
     }
 
-    /// Adds the rows of these keys until there would be more than `most` groups.
-    pub(super) fn add<'a>(
-        &mut self,
-        keys: impl Iterator<Item = &'a [u8]>,
-        most: usize,
-        calls: &Calls,
-        state: &mut KeyedState<KeyBytes, GroupState>,
-    ) {
-        for (row, key) in keys.enumerate() {
-            self.key.set(key);
-            let hash = hash_bytes(key);
-            if self.slots.len() >= most {
+    /// Finds the groups of all rows with these keys: first all look-ups of some rows, then what came of them
+    /// ([`KeyedState::probe`]).
+    pub(super) fn find(&mut self, keys: &Rows, calls: &Calls, state: &mut State) {
+        self.clear();
+        let rows = keys.num_rows();
+        self.slots.reserve(rows);
+        for start in (0..rows).step_by(PROBES_AT_ONCE) {
+            let some = start..rows.min(start + PROBES_AT_ONCE);
+            self.look_up(keys, some.clone(), state);
+            self.settle(keys, some, calls, state);
+        }
+    }
+
+    /// Apart from what comes of it, so that each of the two loops has the registers to itself.
+    #[inline(never)]
+    fn look_up(&mut self, keys: &Rows, rows: Range<usize>, state: &State) {
+        self.probes.clear();
+        self.probes.extend(rows.map(|row| {
+            let hash = hash_bytes(keys.row(row).data());
+            (hash, state.probe_slot(hash))
+        }));
+    }
+
+    #[inline(never)]
+    fn settle(&mut self, keys: &Rows, rows: Range<usize>, calls: &Calls, state: &mut State) {
+        for (row, &probe) in rows.zip(&self.probes) {
+            let key = keys.row(row);
+            let key = key.data();
+            let (slot, new) =
+                state.slot_probed(probe, |held| held.is(key), || (KeyBytes::from(key), calls.empty()));
+            self.slots.push(slot);
+            if new {
+                self.new_rows.push(row as u32);
+            }
+        }
+    }
+
+    /// As [`Groups::find`], of the first rows, as many as are in at most `most` groups.
+    pub(super) fn find_some(&mut self, keys: &Rows, most: usize, calls: &Calls, state: &mut State) {
+        self.clear();
+        self.touched.clear();
+        let mut key = KeyBytes::default();
+        for (row, bytes) in keys.iter().enumerate() {
+            key.set(bytes.data());
+            let hash = hash_bytes(bytes.data());
+            if self.touched.len() >= most {
                 // Only rows of the groups there are.
-                let held = state.find_slot(hash, &self.key);
-                match held.and_then(|slot| self.slots.number_of(slot)) {
-                    Some(group) => self.of_row.push(group),
+                match state.find_slot(hash, &key).filter(|slot| self.touched.number_of(*slot).is_some()) {
+                    Some(slot) => self.slots.push(slot),
                     None => return,
                 }
                 continue;
             }
-            let (slot, new) = state.slot(hash, &self.key, || calls.empty());
-            let group = self.slots.number_of(slot).unwrap_or_else(|| self.begin(slot, row as u32, new));
-            self.of_row.push(group);
+            let (slot, new) = state.slot(hash, &key, || calls.empty());
+            if self.touched.number_of(slot).is_none() {
+                self.touched.add(slot);
+            }
+            if new {
+                self.new_rows.push(row as u32);
+            }
+            self.slots.push(slot);
         }
     }
 
-    fn begin(&mut self, slot: u32, row: u32, new: bool) -> u32 {
-        self.first_rows.push(row);
-        if new {
-            self.new_rows.push(row);
+    /// Takes these rows as those of the one group that there is without group columns.
+    pub(super) fn find_only(&mut self, rows: usize, calls: &Calls, state: &mut State) {
+        self.clear();
+        if rows > 0 {
+            let (slot, new) = state.slot(hash_bytes(&[]), &KeyBytes::default(), || calls.empty());
+            self.new_rows.extend(new.then_some(0));
+            self.slots.resize(rows, slot);
         }
-        self.slots.add(slot)
+    }
+
+    /// The groups of the batch in the order of their first rows: these rows and the groups' slots.
+    pub(super) fn first_rows(&mut self) -> (Vec<u32>, &[u32]) {
+        self.touched.clear();
+        let mut first_rows = Vec::new();
+        for (row, &slot) in self.slots.iter().enumerate() {
+            if self.touched.number_of(slot).is_none() {
+                self.touched.add(slot);
+                first_rows.push(row as u32);
+            }
+        }
+        (first_rows, self.touched.slots())
     }
 }
 

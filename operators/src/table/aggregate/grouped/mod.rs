@@ -4,7 +4,7 @@ mod closing;
 mod emission;
 mod groups;
 
-use super::calls::{Calls, GroupState, Grouped, as_fields, shape};
+use super::calls::{Calls, GroupState, as_fields, shape};
 use super::{Emit, Grouping, types_of};
 use crate::batch::Batch;
 use crate::error::{OperatorError, Result};
@@ -47,7 +47,9 @@ const SHAPE: &str = "groups-shape";
 /// [`OperatorError::Expression`] if an argument or an aggregate fails on the data.
 ///
 /// # Cost
-/// One hash probe for each row. A marker costs what changed. Aggregates other than count, sum, avg, min and
+/// One hash probe for each row, with those of many rows under way at once. Counts, sums, averages, minima and maxima
+/// lie in columns by group, of 24 bytes for each aggregate and group besides the state, into which a marker moves
+/// what changed: a marker costs what changed. Aggregates other than count, sum, avg, min and
 /// max of numbers and times keep an accumulator for each group and are rebuilt from their stored state when
 /// a group is touched for the first time after a marker. With event time, besides: one comparison for each
 /// row, and an index of groups by the time they are over, which is not part of a snapshot: 4 bytes for each
@@ -155,14 +157,10 @@ impl GroupedAggregate {
         };
         let in_groups = columns.first().map_or(looked_at, |column| column.len());
         self.find_groups(&columns, in_groups, most)?;
-        let taken = self.groups.of_row.len();
+        let taken = self.groups.slots.len();
         if let (Some(closing), Some(in_time)) = (&mut self.closing, &in_time) {
             for &row in &self.groups.new_rows {
-                closing.add(
-                    in_time,
-                    row,
-                    self.groups.slots.slots()[self.groups.of_row[row as usize] as usize],
-                );
+                closing.add(in_time, row, self.groups.slots[row as usize]);
             }
         }
         let rows = match in_time.and_then(|in_time| in_time.kept) {
@@ -179,8 +177,7 @@ impl GroupedAggregate {
         if taken == 0 {
             return Ok(());
         }
-        let grouped = Grouped { of_row: &self.groups.of_row, slots: self.groups.slots.slots() };
-        self.calls.update(grouped, &rows, &mut self.state)?;
+        self.calls.update(&self.groups.slots, &rows, &mut self.state)?;
         self.changed = true;
         if taken < in_groups {
             columns.iter_mut().for_each(|column| *column = column.slice(0, taken));
@@ -190,13 +187,16 @@ impl GroupedAggregate {
 
     /// Finds the groups of the first rows with these keys, as many as there are in `most` groups.
     fn find_groups(&mut self, columns: &[ArrayRef], rows: usize, most: usize) -> Result<()> {
-        self.groups.clear();
         let (groups, calls, state) = (&mut self.groups, &self.calls, &mut self.state);
         if columns.is_empty() {
-            groups.add(std::iter::repeat_n(&[][..], rows), most, calls, state);
+            groups.find_only(rows, calls, state);
+            return Ok(());
+        }
+        let keys = self.keys.encode(columns)?;
+        if rows <= most {
+            groups.find(&keys, calls, state);
         } else {
-            let keys = self.keys.encode(columns)?;
-            groups.add(keys.iter().map(|key| key.data()), most, calls, state);
+            groups.find_some(&keys, most, calls, state);
         }
         Ok(())
     }
@@ -208,13 +208,17 @@ impl GroupedAggregate {
         rows: usize,
         output: &mut Output<TableBatch>,
     ) -> Result<()> {
-        let first_rows = match self.emit {
+        let (first_rows, slots) = match self.emit {
             Emit::Update if output.by_epoch() => {
-                self.changed_slots.add(self.groups.slots.slots());
+                self.changed_slots.add(&self.groups.slots);
                 return Ok(());
             }
-            Emit::Update => std::mem::take(&mut self.groups.first_rows),
-            Emit::New => std::mem::take(&mut self.groups.new_rows),
+            Emit::Update => {
+                let (first_rows, slots) = self.groups.first_rows();
+                (first_rows, slots.to_vec())
+            }
+            // There are no aggregates whose results would have to be looked up.
+            Emit::New => (std::mem::take(&mut self.groups.new_rows), Vec::new()),
             Emit::Complete | Emit::Final | Emit::Closed => return Ok(()),
         };
         if first_rows.is_empty() {
@@ -224,7 +228,6 @@ impl GroupedAggregate {
             columns = take_arrays(&columns, &UInt32Array::from(first_rows), None)
                 .map_err(|error| arrow_failed_to("take the groups of a batch", &error))?;
         }
-        let slots = self.groups.slots.slots().to_vec();
         output.builder().push(self.results(columns, &slots)?);
         Ok(())
     }
@@ -309,6 +312,7 @@ impl Operator<TableBatch, TableBatch> for GroupedAggregate {
     fn restore(&mut self, restore: Restore<'_>, _output: &mut Output<TableBatch>) -> Result<()> {
         self.shape.check(restore)?;
         self.state.restore(restore)?;
+        self.calls.restore(&self.state);
         self.note_restored()
     }
 }

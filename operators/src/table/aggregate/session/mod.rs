@@ -5,7 +5,7 @@ mod operator;
 mod times;
 
 use super::bounds::Bounds;
-use super::calls::{Calls, Grouped, as_fields, shape};
+use super::calls::{Calls, as_fields, shape};
 use super::numbered::Numbered;
 use super::part::{PartKey, part_hash};
 use super::{AggregateCall, Emit, types_of};
@@ -101,21 +101,25 @@ pub struct SessionAggregate {
 #[derive(Debug, Default)]
 struct Segment {
     rows: Vec<u32>,
-    of_row: Vec<u32>,
-    slots: Numbered,
+    /// The slot of each row's session.
+    slots: Vec<u32>,
+    /// The sessions of these rows.
+    touched: Numbered,
 }
 
 impl Segment {
     fn add(&mut self, row: usize, slot: u32) {
-        let number = self.slots.number_of(slot).unwrap_or_else(|| self.slots.add(slot));
+        if self.touched.number_of(slot).is_none() {
+            self.touched.add(slot);
+        }
         self.rows.push(row as u32);
-        self.of_row.push(number);
+        self.slots.push(slot);
     }
 
     fn clear(&mut self) {
         self.rows.clear();
-        self.of_row.clear();
         self.slots.clear();
+        self.touched.clear();
     }
 
     /// The rows of the batch that are in it.
@@ -230,7 +234,7 @@ impl SessionAggregate {
 
     /// Merges sessions into an earlier one, in order of time, and forgets them.
     fn merge(&mut self, merged: &[Open], into: u32, rows: &RecordBatch) -> Result<()> {
-        let waits = |slot| self.segment.slots.number_of(slot).is_some();
+        let waits = |slot| self.segment.touched.number_of(slot).is_some();
         if waits(into) || merged.iter().any(|open| waits(open.slot)) {
             self.add_segment(rows)?;
         }
@@ -256,8 +260,7 @@ impl SessionAggregate {
             return Ok(());
         }
         let rows = self.segment.take(rows)?;
-        let grouped = Grouped { of_row: &self.segment.of_row, slots: self.segment.slots.slots() };
-        self.calls.update(grouped, &rows, &mut self.state)?;
+        self.calls.update(&self.segment.slots, &rows, &mut self.state)?;
         self.segment.clear();
         self.changed = true;
         Ok(())

@@ -120,6 +120,7 @@ impl Operator<TableBatch, TableBatch> for SessionAggregate {
     fn restore(&mut self, restore: Restore<'_>, _output: &mut Output<TableBatch>) -> Result<()> {
         self.shape.check(restore)?;
         self.state.restore_by(restore, PartKey::hash)?;
+        self.calls.restore(&self.state);
         for slot in 0..self.state.slots_end() {
             let Some((part, session)) = self.state.at(slot) else { continue };
             let (start, end) = (session.start, session.end);

@@ -4,8 +4,7 @@ mod operator;
 mod panes;
 
 use super::bounds::Bounds;
-use super::calls::{Calls, GroupState, Grouped, as_fields, shape};
-use super::numbered::Numbered;
+use super::calls::{Calls, GroupState, as_fields, shape};
 use super::part::{PartKey, part_hash};
 use super::{AggregateCall, types_of};
 use crate::error::{OperatorError, Result};
@@ -95,8 +94,7 @@ pub struct SlidingAggregate {
     directory: Directory,
     /// The rows of a batch that are in time, and their panes.
     rows: Vec<u32>,
-    of_row: Vec<u32>,
-    numbered: Numbered,
+    slots: Vec<u32>,
     /// Windows that end at this time or before were emitted.
     watermark: Timestamp,
     watermark_stored: Timestamp,
@@ -156,8 +154,7 @@ impl SlidingAggregate {
             state: KeyedState::new(PANES),
             directory: Directory::new(cut),
             rows: Vec::new(),
-            of_row: Vec::new(),
-            numbered: Numbered::default(),
+            slots: Vec::new(),
             watermark: Timestamp::MIN,
             watermark_stored: Timestamp::MIN,
         })
@@ -169,8 +166,7 @@ impl SlidingAggregate {
         let columns = self.keys.columns(rows)?;
         let encoded = if self.key_count > 0 { Some(self.keys.encode(&columns)?) } else { None };
         self.rows.clear();
-        self.of_row.clear();
-        self.numbered.clear();
+        self.slots.clear();
         let mut part = PartKey { key: KeyBytes::default(), part: 0 };
         let (mut late, calls) = (0, &self.calls);
         for row in (0..rows.num_rows()).filter(|row| times.is_valid(*row)) {
@@ -187,9 +183,8 @@ impl SlidingAggregate {
             if new {
                 self.directory.add(&part.key, pane, slot, self.watermark);
             }
-            let number = self.numbered.number_of(slot).unwrap_or_else(|| self.numbered.add(slot));
             self.rows.push(row as u32);
-            self.of_row.push(number);
+            self.slots.push(slot);
         }
         output.count_late(late);
         if self.rows.is_empty() {
@@ -201,8 +196,7 @@ impl SlidingAggregate {
             take_record_batch(rows, &UInt32Array::from(self.rows.clone()))
                 .map_err(|error| arrow_failed_to("drop late rows", &error))?
         };
-        let grouped = Grouped { of_row: &self.of_row, slots: self.numbered.slots() };
-        self.calls.update(grouped, &kept, &mut self.state)
+        self.calls.update(&self.slots, &kept, &mut self.state)
     }
 
     /// The output rows of windows.

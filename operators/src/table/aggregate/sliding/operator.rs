@@ -101,6 +101,7 @@ impl Operator<TableBatch, TableBatch> for SlidingAggregate {
         self.shape.check(restore)?;
         self.restore_emitted(restore)?;
         self.state.restore_by(restore, PartKey::hash)?;
+        self.calls.restore(&self.state);
         for slot in 0..self.state.slots_end() {
             let Some((part, _)) = self.state.at(slot) else { continue };
             let pane = self.cut.pane(Timestamp(part.part));
