@@ -3,6 +3,7 @@
 use super::compression;
 use crate::error::{ConnectorError, Result};
 use crate::limits::{TEXT_DOCUMENT_BYTES, TEXT_READ_BYTES, TEXT_RECORD_BYTES, TEXT_SHOWN_BYTES};
+use memchr::{memchr, memchr2, memmem};
 use std::io::{ErrorKind, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -43,17 +44,7 @@ pub(super) struct Lines {
 impl Lines {
     /// Opens a file. A byte order mark is skipped.
     pub(super) fn open(path: &Path, separator: Option<&str>) -> Result<Self> {
-        let mut lines = Lines {
-            path: path.to_owned(),
-            input: compression::open(path)?,
-            buffer: Vec::new(),
-            position: 0,
-            number: 1,
-            at_end: false,
-            separator: separator.map(|text| text.as_bytes().to_vec()),
-            bytes_max: TEXT_RECORD_BYTES,
-            read_bytes: TEXT_READ_BYTES,
-        };
+        let mut lines = Lines::of(path, compression::open(path)?, separator);
         while lines.buffer.len() < BYTE_ORDER_MARK.len() && !lines.at_end {
             lines.fill()?;
         }
@@ -61,6 +52,27 @@ impl Lines {
             lines.position = BYTE_ORDER_MARK.len();
         }
         Ok(lines)
+    }
+
+    fn of(path: &Path, input: Box<dyn Read + Send>, separator: Option<&str>) -> Self {
+        Lines {
+            path: path.to_owned(),
+            input,
+            buffer: Vec::new(),
+            position: 0,
+            number: 1,
+            at_end: false,
+            separator: separator.map(|text| text.as_bytes().to_vec()),
+            bytes_max: TEXT_RECORD_BYTES,
+            read_bytes: TEXT_READ_BYTES,
+        }
+    }
+
+    /// The lines of a text, read a few bytes at a time, so that line ends fall on every edge.
+    #[cfg(test)]
+    pub(super) fn of_text(text: &str, step: usize, separator: Option<&str>) -> Self {
+        let input = std::io::Cursor::new(text.as_bytes().to_vec());
+        Lines { read_bytes: step, ..Lines::of(Path::new("file"), Box::new(input), separator) }
     }
 
     /// The bytes of a place.
@@ -71,6 +83,18 @@ impl Lines {
     /// The buffer that all places point into.
     pub(super) fn buffer(&self) -> &[u8] {
         &self.buffer
+    }
+
+    /// What was read and not given out, and where in the buffer it begins.
+    pub(super) fn rest(&self) -> (&[u8], usize) {
+        (&self.buffer[self.position..], self.position)
+    }
+
+    /// Gives out the next line, of which the caller has found the end: it has this many bytes, and that many with
+    /// what ends it. All of them are in the buffer, and it is not over the limit.
+    pub(super) fn give_found(&mut self, bytes: usize, whole: usize) -> Line {
+        let start = self.position;
+        self.give(start..start + bytes, start + whole, 0)
     }
 
     /// Bytes of the lines given out since the last release.
@@ -104,17 +128,15 @@ impl Lines {
         let bytes = &self.buffer[from..];
         if let Some(separator) = &self.separator {
             let at = match separator.as_slice() {
-                [one] => bytes.iter().position(|byte| byte == one),
-                all => bytes.windows(all.len()).position(|window| window == all),
+                [one] => memchr(*one, bytes),
+                all => memmem::find(bytes, all),
             };
             return at.map(|at| from + at..from + at + separator.len());
         }
-        let at = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
-        let length = match (bytes[at], bytes.get(at + 1)) {
-            (b'\r', Some(b'\n')) => 2,
-            (b'\r', None) if !self.at_end => return None, // its newline may be still to come
-            _ => 1,
-        };
+        let at = memchr2(b'\n', b'\r', bytes)?;
+        let length = terminator_bytes(bytes, at);
+        // The newline of a return at the end may be still to come.
+        let length = if self.at_end { length.or(Some(1)) } else { length }?;
         Some(from + at..from + at + length)
     }
 
@@ -161,6 +183,16 @@ impl Lines {
     }
 }
 
+/// How many bytes end the line that ends here; `None` if it depends on what comes behind the bytes.
+#[inline]
+pub(super) fn terminator_bytes(bytes: &[u8], at: usize) -> Option<usize> {
+    match (bytes[at], bytes.get(at + 1)) {
+        (b'\r', Some(b'\n')) => Some(2),
+        (b'\r', None) => None,
+        _ => Some(1),
+    }
+}
+
 /// Why a record over the limit cannot be read.
 pub(super) fn too_long(bytes: u64) -> String {
     format!("the record has {bytes} bytes, more than the limit of {TEXT_RECORD_BYTES}")
@@ -191,19 +223,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// All lines, read a few bytes at a time, so that line ends fall on every edge.
     fn all(text: &str, step: usize, separator: Option<&str>, bytes_max: usize) -> Vec<(String, Option<u64>)> {
-        let mut lines = Lines {
-            path: PathBuf::from("file"),
-            input: Box::new(std::io::Cursor::new(text.as_bytes().to_vec())),
-            buffer: Vec::new(),
-            position: 0,
-            number: 1,
-            at_end: false,
-            separator: separator.map(|text| text.as_bytes().to_vec()),
-            bytes_max,
-            read_bytes: step,
-        };
+        let mut lines = Lines { bytes_max, ..Lines::of_text(text, step, separator) };
         let mut found = Vec::new();
         while let Some(line) = lines.next().unwrap() {
             assert_eq!(line.number, found.len() as u64 + 1);

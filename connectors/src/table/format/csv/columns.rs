@@ -1,6 +1,6 @@
 //! Columns made from the values of records.
 
-use super::records::{Cell, Record, Values};
+use super::records::{Cell, Cells, Record};
 use super::type_name;
 use crate::error::{ConnectorError, Result};
 use crate::table::format::malformed::shown;
@@ -26,8 +26,7 @@ struct Column<'a> {
     rules: &'a Columns,
     field: &'a Field,
     index: usize,
-    values: &'a Values,
-    text: Option<&'a str>,
+    cells: Cells<'a>,
     records: &'a mut [Record],
 }
 
@@ -38,11 +37,10 @@ impl Columns {
         &self,
         field: &Field,
         index: usize,
-        values: &Values,
+        cells: Cells<'_>,
         records: &mut [Record],
     ) -> Result<ArrayRef> {
-        let column = Column { rules: self, field, index, text: values.text(), values, records };
-        column.make()
+        Column { rules: self, field, index, cells, records }.make()
     }
 }
 
@@ -119,7 +117,7 @@ impl Column<'_> {
     fn strings(&mut self, mut append: impl FnMut(Option<&str>)) {
         let rules = self.rules;
         for row in 0..self.records.len() {
-            match self.values.cell(self.text, &self.records[row], self.index) {
+            match self.cells.cell(&self.records[row], self.index) {
                 Cell::Null => append(None),
                 Cell::QuotedEmpty => append(Some(&rules.empty_value)),
                 Cell::Text(text) => append((text != rules.null_value).then_some(text)),
@@ -134,7 +132,7 @@ impl Column<'_> {
     /// Parses each value; calls `append` with what came of it.
     fn each<V>(&mut self, parse: impl Fn(&str) -> Option<V>, mut append: impl FnMut(Option<V>)) {
         for row in 0..self.records.len() {
-            let value = match self.values.cell(self.text, &self.records[row], self.index) {
+            let value = match self.cells.cell(&self.records[row], self.index) {
                 Cell::Text(text) if text != self.rules.null_value => {
                     let value = parse(text);
                     if value.is_none() {

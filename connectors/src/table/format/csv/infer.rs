@@ -1,7 +1,7 @@
 //! The schema of a CSV file.
 
 use super::dialect::Dialect;
-use super::records::{Cell, Records};
+use super::records::{Cell, Cells, Record, Records};
 use crate::error::{ConnectorError, Result};
 use crate::limits::INFER_RECORDS;
 use crate::table::Options;
@@ -24,7 +24,7 @@ pub(super) fn infer(path: &Path, options: &Options) -> Result<Schema> {
     if !records.read(1)? {
         return Ok(Schema::empty());
     }
-    let names = names(&records, has_header);
+    let names = names(records.cells(), has_header);
     if !infer_types {
         let fields = names.iter().map(|name| Field::new(name, DataType::Utf8, true));
         return Ok(Schema::new(fields.collect::<Vec<_>>()));
@@ -35,7 +35,7 @@ pub(super) fn infer(path: &Path, options: &Options) -> Result<Schema> {
     let mut seen = 0;
     while more && seen < INFER_RECORDS {
         seen += records.records.len();
-        append_plain(&records, names.len(), &null_value, &mut plain);
+        append_plain(records.cells(), names.len(), &null_value, &mut plain);
         more = records.read(STEP)?;
     }
     if plain.is_empty() {
@@ -58,12 +58,11 @@ pub(super) fn infer(path: &Path, options: &Options) -> Result<Schema> {
 }
 
 /// The names of the columns, from the record read last. An empty or repeated name gets its number.
-fn names(records: &Records, has_header: bool) -> Vec<String> {
-    let Some(record) = records.records.first() else { return Vec::new() };
-    let text = records.values.text();
+fn names((records, cells): (&mut [Record], Cells<'_>), has_header: bool) -> Vec<String> {
+    let Some(record) = records.first() else { return Vec::new() };
     let mut names: Vec<String> = Vec::with_capacity(record.width());
     for column in 0..record.width() {
-        let name = match records.values.cell(text, record, column) {
+        let name = match cells.cell(record, column) {
             Cell::Text(name) if has_header && names.iter().any(|other| other == name) => {
                 format!("{name}{column}")
             }
@@ -75,15 +74,19 @@ fn names(records: &Records, has_header: bool) -> Vec<String> {
     names
 }
 
-fn append_plain(records: &Records, width: usize, null_value: &str, plain: &mut Vec<u8>) {
-    let text = records.values.text();
-    for record in records.records.iter().filter(|record| record.problem.is_none()) {
-        let cells = (0..width).map(|column| match records.values.cell(text, record, column) {
+fn append_plain(
+    (records, cells): (&mut [Record], Cells<'_>),
+    width: usize,
+    null_value: &str,
+    plain: &mut Vec<u8>,
+) {
+    for record in records.iter().filter(|record| record.problem.is_none()) {
+        let values = (0..width).map(|column| match cells.cell(record, column) {
             Cell::Text(value) if value != null_value => value,
             Cell::NotText => "?",
             _ => "",
         });
-        append_row(cells, plain);
+        append_row(values, plain);
     }
 }
 

@@ -81,7 +81,7 @@ impl CsvReader {
 
     /// The columns of the records read last; what is wrong with a record is noted in it.
     fn columns(&mut self) -> Result<Vec<ArrayRef>> {
-        let Records { records, values, .. } = &mut self.records;
+        let (records, cells) = self.records.cells();
         for record in records.iter_mut() {
             let width = record.width();
             if width != self.width && record.problem.is_none() {
@@ -91,12 +91,12 @@ impl CsvReader {
         let mut columns = Vec::with_capacity(self.origins.len());
         for (origin, field) in self.origins.iter().zip(self.schema.fields()) {
             columns.push(match origin {
-                Origin::Values(index) => self.columns.make(field, *index, values, records)?,
+                Origin::Values(index) => self.columns.make(field, *index, cells, records)?,
                 Origin::Corrupt | Origin::Missing => new_null_array(field.data_type(), records.len()),
             });
         }
         for (index, field) in &self.checked {
-            self.columns.make(field, *index, values, records)?;
+            self.columns.make(field, *index, cells, records)?;
         }
         Ok(columns)
     }

@@ -1,18 +1,24 @@
 //! Records of a CSV file split into fields.
+//!
+//! Most records are plain: they stand on one line, whole in the buffer, and no value is in quotes. Their values are
+//! found in one pass and left where they are. All others go the long way, and their values are copied.
 
 use super::dialect::Dialect;
 use crate::error::Result;
 use crate::limits::{TEXT_BATCH_BYTES, TEXT_RECORD_BYTES};
-use crate::table::format::lines::{Lines, too_long};
+use crate::table::format::lines::{Lines, terminator_bytes, too_long};
+use memchr::{memchr, memchr2, memchr3};
 use std::ops::Range;
 use std::str;
 
-/// A value as it stands in the file, without quotes and escapes.
+/// A value, without quotes and escapes.
 #[derive(Debug, Clone, Copy)]
 struct Field {
-    /// Where it ends in the values; it begins where the one before ends.
-    end: usize,
+    start: u32,
+    end: u32,
     quoted: bool,
+    /// Whether it lies in the buffer of lines, as it stands in the file, or among the copied values.
+    in_file: bool,
 }
 
 /// A record of a batch.
@@ -21,11 +27,11 @@ pub(super) struct Record {
     /// The line on which it begins, from 1.
     pub(super) line: u64,
     /// Its text in the buffer of lines.
-    pub(super) text: Range<usize>,
+    text: Range<u32>,
     /// What is wrong with it.
     pub(super) problem: Option<String>,
     /// Its first field and the one after the last.
-    fields: Range<usize>,
+    fields: Range<u32>,
 }
 
 impl Record {
@@ -48,41 +54,77 @@ pub(super) enum Cell<'a> {
     NotText,
 }
 
-/// The values of some records.
+/// The fields of some records.
 #[derive(Debug, Default)]
-pub(super) struct Values {
+struct Values {
+    /// The values that are not as they stand in the file.
     bytes: Vec<u8>,
     fields: Vec<Field>,
 }
 
 impl Values {
-    fn push(&mut self, value: &[u8], quoted: bool) {
+    /// Adds a value by copying it.
+    fn push(&mut self, value: &[u8]) {
+        let start = self.bytes.len();
         self.bytes.extend_from_slice(value);
-        self.fields.push(Field { end: self.bytes.len(), quoted });
+        self.push_copied(start, false);
+    }
+
+    /// Adds the value that was copied, from `start` to here.
+    fn push_copied(&mut self, start: usize, quoted: bool) {
+        let (start, end) = (start as u32, self.bytes.len() as u32);
+        self.fields.push(Field { start, end, quoted, in_file: false });
+    }
+}
+
+/// Bytes, and what text they are as a whole, if they are UTF-8.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    bytes: &'a [u8],
+    text: Option<&'a str>,
+}
+
+impl<'a> Text<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        Text { bytes, text: str::from_utf8(bytes).ok() }
+    }
+
+    /// The text of a part. The whole may be UTF-8 where a part, cut inside a character, is not.
+    #[inline]
+    fn part(&self, part: Range<usize>) -> Option<&'a str> {
+        match self.text {
+            Some(text) => text.get(part),
+            None => str::from_utf8(&self.bytes[part]).ok(),
+        }
+    }
+}
+
+/// The values of the records read last.
+#[derive(Clone, Copy)]
+pub(super) struct Cells<'a> {
+    fields: &'a [Field],
+    in_file: Text<'a>,
+    copied: Text<'a>,
+}
+
+impl<'a> Cells<'a> {
+    fn new(values: &'a Values, lines: &'a Lines) -> Self {
+        let in_file = Text::of(&lines.buffer()[..lines.held()]);
+        Cells { fields: &values.fields, in_file, copied: Text::of(&values.bytes) }
     }
 
     /// What a record has in a column; null if it has not that many.
-    pub(super) fn cell<'a>(&'a self, text: Option<&'a str>, record: &Record, column: usize) -> Cell<'a> {
-        if column >= record.fields.len() {
+    #[inline]
+    pub(super) fn cell(&self, record: &Record, column: usize) -> Cell<'a> {
+        if column >= record.width() {
             return Cell::Null;
         }
-        let index = record.fields.start + column;
-        let start = if index == 0 { 0 } else { self.fields[index - 1].end };
-        let Field { end, quoted } = self.fields[index];
+        let Field { start, end, quoted, in_file } = self.fields[record.fields.start as usize + column];
         if start == end {
             return if quoted { Cell::QuotedEmpty } else { Cell::Null };
         }
-        // The values together may be UTF-8 where one of them, cut inside a character, is not.
-        let value = match text {
-            Some(text) => text.get(start..end),
-            None => str::from_utf8(&self.bytes[start..end]).ok(),
-        };
-        value.map_or(Cell::NotText, Cell::Text)
-    }
-
-    /// All values as one text, if they are UTF-8.
-    pub(super) fn text(&self) -> Option<&str> {
-        str::from_utf8(&self.bytes).ok()
+        let text = if in_file { &self.in_file } else { &self.copied };
+        text.part(start as usize..end as usize).map_or(Cell::NotText, Cell::Text)
     }
 }
 
@@ -134,7 +176,7 @@ impl Cursor {
         {
             value = rest;
         }
-        values.push(value, false);
+        values.push(value);
         self.position = end + 1;
         end == text.len()
     }
@@ -144,7 +186,11 @@ impl Cursor {
         loop {
             let rest = &text[self.position..];
             let special = |byte: &u8| Some(*byte) == dialect.quote || Some(*byte) == dialect.escape;
-            let at = rest.iter().position(special).unwrap_or(rest.len());
+            let at = match (dialect.quote, dialect.escape) {
+                (Some(quote), Some(escape)) => memchr2(quote, escape, rest),
+                _ => rest.iter().position(special),
+            };
+            let at = at.unwrap_or(rest.len());
             values.bytes.extend_from_slice(&rest[..at]);
             self.position += at;
             let Some(found) = rest.get(at).copied() else { return false };
@@ -168,24 +214,25 @@ impl Cursor {
     /// Ends a quoted value at the quote that stands here. A value that goes on after it was not quoted at
     /// all, and is taken as it stands.
     fn close(&mut self, text: &[u8], dialect: &Dialect, values: &mut Values) {
+        let Some((quote, value)) = self.quote else { return };
         let mut after = self.position + 1;
         while dialect.trim_end && text.get(after).is_some_and(|byte| dialect.is_space(*byte)) {
             after += 1;
         }
         if text.get(after).is_none_or(|byte| *byte == dialect.separator) {
-            values.push(&[], true);
+            values.push_copied(value, true);
             self.position = after;
-        } else if let Some((quote, value)) = self.quote {
+        } else {
             let end = end_of_value(text, after, dialect);
             values.bytes.truncate(value);
-            values.push(&text[quote..end], false);
+            values.push(&text[quote..end]);
             self.position = end;
         }
     }
 }
 
 fn end_of_value(text: &[u8], start: usize, dialect: &Dialect) -> usize {
-    let length = text[start..].iter().position(|byte| *byte == dialect.separator);
+    let length = memchr(dialect.separator, &text[start..]);
     length.map_or(text.len(), |length| start + length)
 }
 
@@ -195,8 +242,7 @@ pub(super) struct Records {
     lines: Lines,
     /// The records read last.
     pub(super) records: Vec<Record>,
-    /// Their values.
-    pub(super) values: Values,
+    values: Values,
 }
 
 impl Records {
@@ -206,7 +252,12 @@ impl Records {
 
     /// The text of a record.
     pub(super) fn text_of(&self, record: &Record) -> &[u8] {
-        self.lines.bytes(record.text.clone())
+        self.lines.bytes(record.text.start as usize..record.text.end as usize)
+    }
+
+    /// The records read last, and their values.
+    pub(super) fn cells(&mut self) -> (&mut [Record], Cells<'_>) {
+        (&mut self.records, Cells::new(&self.values, &self.lines))
     }
 
     /// Reads the next records in place of those read last. Whether there are any.
@@ -216,10 +267,38 @@ impl Records {
         self.values.fields.clear();
         self.lines.release();
         while self.records.len() < records_max && self.lines.held() < TEXT_BATCH_BYTES {
-            let Some(record) = self.read_one()? else { break };
+            let record = match self.read_plain() {
+                Some(record) => record,
+                None => match self.read_one()? {
+                    Some(record) => record,
+                    None => break,
+                },
+            };
             self.records.push(record);
         }
         Ok(!self.records.is_empty())
+    }
+
+    /// Reads the next record if it is plain.
+    fn read_plain(&mut self) -> Option<Record> {
+        let Dialect { separator, quote, comment, trim_start, trim_end, .. } = self.dialect;
+        let (rest, base) = self.lines.rest();
+        let first = *rest.first()?;
+        // The line may hold no record.
+        let skipped = matches!(first, b' ' | b'\t' | b'\n' | b'\r') || Some(first) == comment;
+        if skipped || trim_start || trim_end {
+            return None;
+        }
+        let fields = self.values.fields.len();
+        let found = split_plain(rest, base, (separator, quote), &mut self.values.fields);
+        let Some((bytes, whole)) = found.filter(|(bytes, _)| *bytes <= TEXT_RECORD_BYTES) else {
+            self.values.fields.truncate(fields);
+            return None;
+        };
+        let line = self.lines.give_found(bytes, whole);
+        let text = line.bytes.start as u32..line.bytes.end as u32;
+        let fields = fields as u32..self.values.fields.len() as u32;
+        Some(Record { line: line.number, text, problem: None, fields })
     }
 
     fn read_one(&mut self) -> Result<Option<Record>> {
@@ -252,12 +331,33 @@ impl Records {
                 ),
             };
         }
-        if problem.is_some() {
-            // What was read of a value that is not complete.
-            self.values.bytes.truncate(self.values.fields.last().map_or(0, |field| field.end));
-        }
-        let fields = first_field..self.values.fields.len();
+        let fields = first_field as u32..self.values.fields.len() as u32;
+        let text = text.start as u32..text.end as u32;
         Ok(Some(Record { line: first.number, text, problem, fields }))
+    }
+}
+
+/// Finds the values of a line, which lies at `base` in the buffer, and its end: its bytes, without and with what ends
+/// it. `None` if a value is in quotes or the line does not end here.
+fn split_plain(
+    text: &[u8],
+    base: usize,
+    (separator, quote): (u8, Option<u8>),
+    fields: &mut Vec<Field>,
+) -> Option<(usize, usize)> {
+    let mut start = 0;
+    loop {
+        let rest = &text[start..];
+        if quote.is_some() && rest.first().copied() == quote {
+            return None;
+        }
+        let end = start + memchr3(separator, b'\n', b'\r', rest)?;
+        let (from, to) = ((base + start) as u32, (base + end) as u32);
+        fields.push(Field { start: from, end: to, quoted: false, in_file: true });
+        if text[end] != separator {
+            return terminator_bytes(text, end).map(|bytes| (end, end + bytes));
+        }
+        start = end + 1;
     }
 }
 
@@ -309,6 +409,56 @@ mod tests {
         }
     }
 
+    /// A record as a file has it: line, text, values unless something is wrong with it.
+    type Found = (u64, String, Option<Vec<(String, bool)>>);
+
+    /// The records of a file whose lines are split one by one.
+    fn records_of(text: &str, escape: char) -> Vec<Found> {
+        let plain = text.replace("\r\n", "\n").replace('\r', "\n");
+        let lines = plain.split('\n').zip(1..).filter(|(line, _)| line.contains(|c: char| c != ' '));
+        // Whether an empty value was quoted is all that can be seen of quotes.
+        let values = |line: &str| {
+            let values = reference(line, escape)?.into_iter();
+            Some(
+                values
+                    .map(|(value, quoted)| (quoted && value.is_empty(), value))
+                    .map(|(q, v)| (v, q))
+                    .collect(),
+            )
+        };
+        lines.map(|(line, number)| (number, line.to_owned(), values(line))).collect()
+    }
+
+    fn found(records: &Records, record: &Record, cells: Cells<'_>) -> Found {
+        let values = (0..record.width()).map(|column| match cells.cell(record, column) {
+            Cell::Null => (String::new(), false),
+            Cell::QuotedEmpty => (String::new(), true),
+            Cell::Text(text) => (text.to_owned(), false),
+            Cell::NotText => panic!("the file is text"),
+        });
+        let text = String::from_utf8_lossy(records.text_of(record)).into_owned();
+        (record.line, text, record.problem.is_none().then(|| values.collect()))
+    }
+
+    proptest! {
+        #[test]
+        fn records_are_those_of_the_reference_however_the_bytes_come(
+            text in "([ab1é]{0,3}[,\"\\\\ \r\n]){0,24}[ab]{0,2}",
+            step in 1_usize..40, most in 1_usize..6, doubled in any::<bool>(),
+        ) {
+            let escape = if doubled { '"' } else { '\\' };
+            let options: Options = [("escape", escape.to_string())].into_iter().collect();
+            let dialect = Dialect::for_reading(&options).unwrap();
+            let mut records = Records::new(dialect, Lines::of_text(&text, step, None));
+            let mut all = Vec::new();
+            while records.read(most).unwrap() {
+                let cells = Cells::new(&records.values, &records.lines);
+                all.extend(records.records.iter().map(|record| found(&records, record, cells)));
+            }
+            prop_assert_eq!(all, records_of(&text, escape));
+        }
+    }
+
     proptest! {
         #[test]
         fn values_are_those_of_the_reference_in_one_piece_or_two(
@@ -320,11 +470,9 @@ mod tests {
             let split = |pieces: &[usize]| {
                 let (mut values, mut cursor) = (Values::default(), Cursor::default());
                 let complete = pieces.iter().any(|end| cursor.split(&line.as_bytes()[..*end], &dialect, &mut values));
-                let mut start = 0;
                 let fields: Vec<(String, bool)> = values.fields.iter().map(|field| {
-                    let value = String::from_utf8_lossy(&values.bytes[start..field.end]).into_owned();
-                    start = field.end;
-                    (value, field.quoted)
+                    let value = &values.bytes[field.start as usize..field.end as usize];
+                    (String::from_utf8_lossy(value).into_owned(), field.quoted)
                 }).collect();
                 complete.then_some(fields)
             };
