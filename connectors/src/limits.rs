@@ -19,6 +19,12 @@ pub const FOLDER_DEPTH: usize = 64;
 pub const FOLDER_ENTRIES_PER_POLL: usize = 256;
 /// Files that a source of files opens or closes in one poll.
 pub const FILES_PER_POLL: usize = 16;
+/// Bytes from which a source of files reads a file on a thread of its own, ahead of the query.
+#[cfg(feature = "table")]
+pub const READ_AHEAD_BYTES: u64 = 1 << 20;
+/// Batches that such a thread reads ahead.
+#[cfg(feature = "table")]
+pub const READ_AHEAD_BATCHES: usize = 4;
 /// Rows of a batch of a bounded read.
 pub const TABLE_BATCH_ROWS: usize = 8_192;
 /// Bytes of keys and values after which a batch of a bounded read of Kafka ends, however few rows it has.

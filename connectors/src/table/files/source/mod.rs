@@ -15,9 +15,11 @@
 //! split a file, and `maxFilesPerTrigger` is what limits a batch.
 //!
 //! # Cost
-//! A poll looks at some hundred entries of the folder, or opens some files, or reads two batches of rows. An
-//! epoch costs what changed in it: files that were read are not looked up again, only met in the listing.
+//! A poll looks at some hundred entries of the folder, or opens some files, or reads two batches of rows. A file of
+//! [`READ_AHEAD_BYTES`](crate::limits::READ_AHEAD_BYTES) or more is read on a thread of its own, a few batches ahead.
+//! An epoch costs what changed in it: files that were read are not looked up again, only met in the listing.
 
+mod ahead;
 mod clean;
 mod discovery;
 mod seen;
@@ -29,6 +31,7 @@ use crate::limits::{FILES_PER_POLL, FOLDER_ENTRIES_PER_POLL, PARALLELISM, TABLE_
 use crate::offsets::Offsets;
 use crate::source::{Latest, PollRequest, Polled, Polling, Source, SourceFactory, SourceTraits};
 use crate::table::StreamTable;
+use ahead::Rows;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use clean::Cleaner;
@@ -39,7 +42,7 @@ use seen::Seen;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// The files of a folder as an unbounded table.
@@ -105,7 +108,7 @@ fn share(total: usize, instance: Instance) -> usize {
 /// The file being read.
 struct Reading {
     file: FoundFile,
-    rows: FileRows,
+    rows: Rows,
     /// Rows read and not yet returned.
     ahead: Option<RecordBatch>,
     /// Rows returned.
@@ -118,6 +121,15 @@ struct Reading {
 enum Next {
     Open(FoundFile),
     Nothing,
+}
+
+/// What came of reading the file.
+enum Read {
+    Rows(RecordBatch),
+    /// Rows are still being read; the waker is woken when they are there.
+    Waits,
+    /// Nothing further of it.
+    Over,
 }
 
 struct FilesSource {
@@ -145,34 +157,40 @@ impl FilesSource {
     }
 
     /// Reads one batch ahead, so that a file counts as read together with its last rows.
-    fn read(&mut self, request: &PollRequest<'_>) -> Result<Option<RecordBatch>> {
-        let Some(reading) = &mut self.reading else { return Ok(None) };
+    fn read(&mut self, request: &PollRequest<'_>) -> Result<Read> {
+        let Some(reading) = &mut self.reading else { return Ok(Read::Over) };
         let left = Self::limit(request.until, &reading.file.relative).saturating_sub(reading.at);
         let rows_max =
             request.max_rows.clamp(1, TABLE_BATCH_ROWS).min(usize::try_from(left).unwrap_or(usize::MAX));
         if rows_max == 0 {
             self.set_aside();
-            return Ok(None);
+            return Ok(Read::Over);
         }
-        let next = match reading.ahead.take() {
-            Some(rows) => Some(rows),
-            None => reading.rows.next(rows_max)?,
-        };
-        let Some(mut rows) = next else {
+        if reading.ahead.is_none() {
+            let Poll::Ready(next) = reading.rows.next(rows_max, request.waker)? else {
+                return Ok(Read::Waits);
+            };
+            reading.ahead = next;
+        }
+        let Some(mut rows) = reading.ahead.take() else {
             self.finish()?;
-            return Ok(None);
+            return Ok(Read::Over);
         };
         if rows.num_rows() > rows_max {
             reading.ahead = Some(rows.slice(rows_max, rows.num_rows() - rows_max));
             rows = rows.slice(0, rows_max);
         } else {
-            reading.ahead = reading.rows.next(rows_max)?;
+            let Poll::Ready(next) = reading.rows.next(rows_max, request.waker)? else {
+                reading.ahead = Some(rows);
+                return Ok(Read::Waits);
+            };
+            reading.ahead = next;
         }
         reading.at += rows.num_rows() as u64;
         if reading.ahead.is_none() {
             self.finish()?;
         }
-        Ok(Some(rows))
+        Ok(Read::Rows(rows))
     }
 
     /// A plan does not go on with the file.
@@ -215,20 +233,27 @@ impl FilesSource {
     fn open(&mut self, file: FoundFile) -> Result<()> {
         let at = self.begun.remove(&file.relative).unwrap_or(0);
         match FileRows::open(&self.table, &self.output, &file)? {
-            Some(rows) => self.reading = Some(Reading { file, rows, ahead: None, at, skip: at }),
+            Some(rows) => {
+                let rows = Rows::new(rows, &file.path, file.bytes)?;
+                self.reading = Some(Reading { file, rows, ahead: None, at, skip: at });
+            }
             None => self.done(&file),
         }
         Ok(())
     }
 
-    /// Passes over some rows that were returned before a restart. Whether there were any.
-    fn skip(&mut self) -> Result<bool> {
-        let Some(Reading { file, rows, at, skip, .. }) = &mut self.reading else { return Ok(false) };
+    /// Passes over some rows that were returned before a restart. Whether there were any; pending if they are still
+    /// being read.
+    fn skip(&mut self, waker: &Waker) -> Result<Poll<bool>> {
+        let Some(Reading { file, rows, ahead, at, skip }) = &mut self.reading else {
+            return Ok(Poll::Ready(false));
+        };
         if *skip == 0 {
-            return Ok(false);
+            return Ok(Poll::Ready(false));
         }
         let rows_max = usize::try_from(*skip).unwrap_or(usize::MAX).min(TABLE_BATCH_ROWS);
-        let Some(skipped) = rows.next(rows_max)? else {
+        let Poll::Ready(next) = rows.next(rows_max, waker)? else { return Ok(Poll::Pending) };
+        let Some(next) = next else {
             return Err(ConnectorError::user(format!(
                 "{at} rows of `{}` were read before the restart, now it has {}: it was changed; restore it, or \
                  start from a new checkpoint location",
@@ -236,8 +261,10 @@ impl FilesSource {
                 *at - *skip
             )));
         };
-        *skip -= skipped.num_rows() as u64;
-        Ok(true)
+        let skipped = next.num_rows().min(rows_max);
+        *skip -= skipped as u64;
+        *ahead = (skipped < next.num_rows()).then(|| next.slice(skipped, next.num_rows() - skipped));
+        Ok(Poll::Ready(true))
     }
 
     /// The next file without a plan.
@@ -395,11 +422,15 @@ impl Source<TableBatch> for FilesSource {
 
     fn poll(&mut self, request: PollRequest<'_>) -> Result<Polled<TableBatch>> {
         for _ in 0..FILES_PER_POLL {
-            if self.skip()? {
-                continue;
+            match self.skip(request.waker)? {
+                Poll::Ready(true) => continue,
+                Poll::Ready(false) => {}
+                Poll::Pending => return Ok(Polled::Pending(None)),
             }
-            if let Some(rows) = self.read(&request)? {
-                return Ok(Polled::Batch(TableBatch::from(rows)));
+            match self.read(&request)? {
+                Read::Rows(rows) => return Ok(Polled::Batch(TableBatch::from(rows))),
+                Read::Waits => return Ok(Polled::Pending(None)),
+                Read::Over => {}
             }
             if let Some(polled) = self.go_on(&request)? {
                 return Ok(polled);
