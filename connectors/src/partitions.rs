@@ -190,7 +190,7 @@ mod tests {
     fn rows_ahead_of_those_that_a_plan_holds_back_are_told_apart() {
         let mut partitions = Partitions::of(Instance::ONLY, 3);
         let plan = Offsets([("0", 3), ("1", 1), ("2", 2)].map(|(name, end)| (name.to_owned(), end)).into());
-        let mut read = |partitions: &mut Partitions, plan: Option<&Offsets>, ends: [u64; 3]| {
+        let read = |partitions: &mut Partitions, plan: Option<&Offsets>, ends: [u64; 3]| {
             let (mut batches, mut rows) = (Vec::new(), Vec::new());
             partitions.bound(plan, |number| ends[number]);
             while partitions.ready() > 0 {

@@ -16,6 +16,14 @@ use std::collections::BTreeMap;
 /// The version of the format that this code writes.
 pub const VERSION: u32 = 1;
 
+/// What the names end in under which the runtime keeps what it knows of an operator itself.
+const RUNTIME: &str = "#runtime";
+
+/// The name under which the actor that runs an operator keeps what it knows itself.
+pub(crate) fn runtime_state_of(operator: &str) -> String {
+    format!("{operator}{RUNTIME}")
+}
+
 /// Bytes of length and checksum.
 const HEAD_BYTES: usize = 8;
 /// In a length: another piece of the frame follows.
@@ -270,9 +278,14 @@ impl Image {
     }
 
     /// Forgets the state of all operators but these: what a query has left behind does not come back if it has an
-    /// operator of that id again.
+    /// operator of that id again. What the runtime keeps of steps without state stays.
     pub fn keep(&mut self, operators: &BTreeMap<String, String>) {
-        self.operators.retain(|name, _| operators.contains_key(name));
+        let is_left = |name: &&String| !name.ends_with(RUNTIME) && !operators.contains_key(*name);
+        let left: Vec<String> = self.operators.keys().filter(is_left).cloned().collect();
+        for name in left {
+            self.operators.remove(&runtime_state_of(&name));
+            self.operators.remove(&name);
+        }
     }
 
     /// The state of an operator: the chunks of all instances.
@@ -343,6 +356,28 @@ mod tests {
         let mut plan = Vec::new();
         write_frame(&Frame::Plan(Plan { epoch: Epoch(1), ends: BTreeMap::new() }), &mut plan);
         assert_eq!(Frames::new(&plan).version(), None);
+    }
+
+    #[test]
+    fn what_is_left_behind_goes_with_what_the_runtime_knew_of_it() {
+        let names = ["count", "count#runtime", "map#runtime", "gone", "gone#runtime"];
+        let delta = |name: &str| InstanceDelta {
+            operator: name.to_owned(),
+            instance: 0,
+            parallelism: 1,
+            tables: vec![TableDelta { table: "t".to_owned(), full: true, chunks: vec![(0, vec![1])] }],
+        };
+        let mut image = Image::default();
+        image.apply(Record {
+            epoch: Epoch(1),
+            mode: Mode::Continuous,
+            written_micros: 0,
+            deltas: names.map(delta).to_vec(),
+            handles: Vec::new(),
+        });
+        image.keep(&BTreeMap::from([("count".to_owned(), "aggregate".to_owned())]));
+        let kept: Vec<&str> = image.operators().map(|(name, _)| name).collect();
+        assert_eq!(kept, ["count", "count#runtime", "map#runtime"]);
     }
 
     #[test]

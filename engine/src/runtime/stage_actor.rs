@@ -7,6 +7,7 @@ use super::metrics::ActorMetrics;
 use super::stage::{Flow, Signal, Stage, StageSnapshot};
 use super::watermarks::{Merged, Watermarks};
 use crate::checkpoint::align::{Aligner, Alignment};
+use crate::checkpoint::record::runtime_state_of;
 use crate::checkpoint::writer::OperatorSnapshot;
 use crate::clock::Now;
 use crate::error::{Error, Result};
@@ -25,11 +26,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 const WATERMARK: &str = "watermark";
-
-/// The name under which an actor's own state stands in checkpoints.
-pub(crate) fn runtime_state_of(operator: &str) -> String {
-    format!("{operator}#runtime")
-}
 
 struct Input<I: Batch> {
     receiver: Receiver<I>,

@@ -107,7 +107,7 @@ fn the_examples_can_be_explained_without_running() {
         let (out, err) = (String::from_utf8(done.stdout).unwrap(), String::from_utf8(done.stderr).unwrap());
         assert!(done.status.success() && out.contains("== Streaming plan =="), "{name}: {out}{err}");
         if name == "csv_to_csv.sql" {
-            assert_eq!(out.matches("-sink-orc x1  [exactly-once").count(), 1, "{out}");
+            assert_eq!(out.matches("* sink-orc x1  [exactly-once").count(), 1, "{out}");
         }
         assert!(!folder.path().join("out").exists());
     }

@@ -99,9 +99,8 @@ fn the_query_that_opened_last_has_the_place_and_what_was_durable_before_is_seen_
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let mut older = open(&store);
         older.put("log-0000000000", b"").unwrap();
-        let begun = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&begun);
-        let writer = std::thread::spawn(move || {
+        let begun = AtomicBool::new(false);
+        let write = || {
             let mut durable = 0usize;
             let error = loop {
                 match older.append("log-0000000000", b"x") {
@@ -109,17 +108,20 @@ fn the_query_that_opened_last_has_the_place_and_what_was_durable_before_is_seen_
                     Err(error) => break error,
                 }
                 if durable > round {
-                    told.store(true, Ordering::Release);
+                    begun.store(true, Ordering::Release);
                 }
             };
             (durable, error)
+        };
+        let (mut newer, seen, (durable, error)) = std::thread::scope(|scope| {
+            let writer = scope.spawn(write);
+            while !begun.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+            let mut newer = open(&store);
+            let seen = newer.read("log-0000000000").unwrap().len();
+            (newer, seen, writer.join().unwrap())
         });
-        while !begun.load(Ordering::Acquire) {
-            std::thread::yield_now();
-        }
-        let mut newer = open(&store);
-        let seen = newer.read("log-0000000000").unwrap().len();
-        let (durable, error) = writer.join().unwrap();
         assert!(durable <= seen, "{durable} were durable, {seen} are seen");
         assert!(error.to_string().contains("another query has taken the place over"), "{error}");
         newer.put("log-0000000001", b"header").unwrap();
