@@ -232,8 +232,13 @@ fn fields_of<'de, V: Visitor<'de>>(
     fields: &'static [&'static str],
     visitor: V,
 ) -> Result<V::Value, Error> {
+    let mut names = fields.iter();
     trace.say(" {");
-    let value = visitor.visit_seq(Fields { trace, fields: fields.iter(), first: true })?;
+    let value = visitor.visit_seq(Fields { trace, fields: &mut names, first: true })?;
+    // Serde lists aliases among the names: with any, they do not stand beside the fields that they belong to.
+    if names.len() > 0 {
+        trace.say(" | ").say(&names.as_slice().join(", "));
+    }
     trace.say("}");
     Ok(value)
 }
@@ -295,7 +300,7 @@ impl<'de> MapAccess<'de> for Elements<'_> {
 
 struct Fields<'a> {
     trace: &'a mut Trace,
-    fields: std::slice::Iter<'static, &'static str>,
+    fields: &'a mut std::slice::Iter<'static, &'static str>,
     first: bool,
 }
 
@@ -399,6 +404,26 @@ mod tests {
             "[(u32, Order {item: str, amount: f64, tags: {u8: optional char}})]"
         );
         assert_eq!(text_of::<Tree>(), "Tree {value: u32, children: [Tree]}");
+    }
+
+    #[test]
+    fn a_field_under_an_alias_is_not_taken_for_the_one_it_is_named_after() {
+        mod before {
+            #[derive(serde::Deserialize)]
+            #[allow(dead_code)]
+            pub(super) struct Pair {
+                a: u64,
+                b: u64,
+            }
+        }
+        #[derive(Deserialize)]
+        #[allow(dead_code)]
+        struct Pair {
+            #[serde(alias = "a")]
+            b: u64,
+            c: u64,
+        }
+        assert_ne!(number_of::<before::Pair>(), number_of::<Pair>());
     }
 
     #[test]
