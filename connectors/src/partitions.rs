@@ -106,11 +106,12 @@ impl Partitions {
             only.next = end.max(only.next);
             return;
         }
+        let holds_back = self.parts.iter().any(|part| part.held);
         for taken in 0..max_rows {
             let unread = self.parts.iter().enumerate().filter(|(_, part)| part.next < part.end);
             let next = unread.map(|(at, part)| (part.next, part.number, at)).min();
             let Some((row, number, at)) = next else { return };
-            let ahead = self.parts.iter().any(|part| part.holds_back_before(row, number));
+            let ahead = holds_back && self.parts.iter().any(|part| part.holds_back_before(row, number));
             if taken > 0 && ahead != self.ahead {
                 return;
             }

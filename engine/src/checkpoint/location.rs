@@ -26,14 +26,6 @@ fn kind(location: &Path) -> Kind<'_> {
     }
 }
 
-/// Whether a location is a folder of this machine, and which.
-pub fn local_folder(location: &Path) -> Option<&Path> {
-    match kind(location) {
-        Kind::Folder(folder) => Some(folder),
-        Kind::Address(_) => None,
-    }
-}
-
 /// Opens a location to write to: a local folder, also as `file://..`, or with the feature `object-store` the address
 /// of an object store, `s3://..`, `gs://..` or `az://..`.
 ///
@@ -89,7 +81,11 @@ mod tests {
             ("file:///var/lib/query", Some("/var/lib/query")),
             ("s3://bucket/query", None),
         ] {
-            assert_eq!(local_folder(Path::new(location)), folder.map(Path::new), "{location}");
+            let found = match kind(Path::new(location)) {
+                Kind::Folder(folder) => Some(folder),
+                Kind::Address(_) => None,
+            };
+            assert_eq!(found, folder.map(Path::new), "{location}");
         }
     }
 

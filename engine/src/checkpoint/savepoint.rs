@@ -5,7 +5,7 @@
 
 use super::inspect::image_at;
 use super::location;
-use super::log::recover;
+use super::log::{Recovered, recover};
 use super::read::log_name;
 use super::record::{Frame, Header, QueryIdentity, Record, VERSION, write_frame};
 use super::storage::CheckpointStorage;
@@ -60,18 +60,22 @@ fn put(target: &mut dyn CheckpointStorage, query: QueryIdentity, record: Record)
     target.put(&log_name(0), &bytes)
 }
 
-/// Begins an empty checkpoint location with a savepoint; a location that goes on from the savepoint stays as it is.
+/// Begins a checkpoint location with a savepoint if it is empty; one that goes on from the savepoint stays as it is.
+/// `held` is what was read of it. Returns what it holds then.
 ///
 /// # Errors
 /// If the savepoint cannot be read, or the location holds something that does not go on from it.
-pub(crate) fn begin_from(savepoint: &Path, location: &mut dyn CheckpointStorage) -> Result<()> {
+pub(crate) fn begin_from(
+    savepoint: &Path,
+    location: &mut dyn CheckpointStorage,
+    held: Option<Recovered>,
+) -> Result<Option<Recovered>> {
     let shown = savepoint.display();
     let place = location.place();
-    let held = recover(location)?;
     let read = location::read(savepoint).and_then(|mut storage| recover(storage.as_mut()));
     let (found, held) = match (read, held) {
         // It was needed for the first start only.
-        (Err(_) | Ok(None), Some(_)) => return Ok(()),
+        (Err(_) | Ok(None), Some(held)) => return Ok(Some(held)),
         (Err(error), None) => return Err(Error::user(format!("savepoint `{shown}`: {error}"))),
         (Ok(None), None) => return Err(Error::user(format!("savepoint `{shown}` holds no checkpoint"))),
         (Ok(Some(found)), held) => (found, held),
@@ -81,16 +85,17 @@ pub(crate) fn begin_from(savepoint: &Path, location: &mut dyn CheckpointStorage)
             tracing::warn!("savepoint `{shown}`: {warning}");
         }
         let record = found.image.into_record(Mode::Continuous, 0);
-        return put(location, found.query, record).map_err(|error| {
+        put(location, found.query, record).map_err(|error| {
             Error::external(format!("checkpoint location `{place}` cannot be written to: {error}"))
-        });
+        })?;
+        return recover(location);
     };
     if held.query.id == found.query.id && held.image.epoch >= found.image.epoch {
         tracing::info!(
             "`{place}` goes on from savepoint `{shown}`: resuming after epoch {}",
             held.image.epoch
         );
-        return Ok(());
+        return Ok(Some(held));
     }
     Err(Error::user(format!(
         "checkpoint location `{place}` holds epoch {} of query {}, which does not go on from savepoint `{shown}`, epoch \

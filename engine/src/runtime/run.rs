@@ -93,10 +93,10 @@ impl RunSpec {
     /// to be called on a data Arbiter.
     pub(crate) fn prepare(&mut self, tell: &Tell, trigger: Trigger) -> Result<PreparedRun> {
         let mut storage = self.storage()?;
-        if let (Some(savepoint), Some(storage)) = (self.savepoint.take(), &mut storage) {
-            begin_from(&savepoint, storage.as_mut())?;
-        }
         let mut recovered = storage.as_mut().map(|storage| recover(storage.as_mut())).transpose()?.flatten();
+        if let (Some(savepoint), Some(storage)) = (self.savepoint.take(), &mut storage) {
+            recovered = begin_from(&savepoint, storage.as_mut(), recovered)?;
+        }
         let place = storage.as_ref().map_or_else(|| "nowhere".to_owned(), |storage| storage.place());
         let identity = self.identity(recovered.as_ref(), &place)?;
         if let Some(recovered) = &mut recovered {

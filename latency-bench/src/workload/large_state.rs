@@ -10,8 +10,7 @@ use crate::recorder::{Recorder, histogram};
 use lotic::operators::{Rows, Value};
 use lotic::{Ingress, Query, Session, StreamingQuery, Trigger};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// State of this many keys, each seen once.
@@ -85,12 +84,12 @@ impl Counted for Padded {
     }
 }
 
-/// A query that counts keys by state of type `S`, what feeds it, and the sum of all counts it has emitted.
+/// A query that counts keys by state of type `S`, what feeds it, and the sums of the counts that it emits.
 struct Keyed {
     session: Session,
     query: Query,
     input: Ingress<u64>,
-    counted: Arc<AtomicU64>,
+    sums: Receiver<u64>,
 }
 
 impl Keyed {
@@ -99,13 +98,13 @@ impl Keyed {
         let session = builder.parallelism(config.parallelism).get_or_create();
         let session = session.map_err(|error| config.failed(error.to_string()))?;
         let (keys, input) = session.ingress("keys");
-        let counted = Arc::new(AtomicU64::new(0));
-        let sum = Arc::clone(&counted);
+        let (put, sums) = channel();
         let counts = keys.key_by(|key| *key).map_with_state(|state: &mut S, _| state.count());
         let query = counts.for_each_batch(move |rows: &mut Rows<u64>| {
-            sum.fetch_add(rows.sum::<u64>(), Ordering::Release);
+            // At the end nobody listens any more.
+            let _ = put.send(rows.sum::<u64>());
         });
-        Ok(Keyed { session, query, input, counted })
+        Ok(Keyed { session, query, input, sums })
     }
 }
 
@@ -113,27 +112,25 @@ impl Keyed {
 fn fill(
     config: &RunConfig,
     input: &Ingress<u64>,
-    counted: &AtomicU64,
+    sums: &Receiver<u64>,
     query: &StreamingQuery,
 ) -> Result<f64> {
     let began = Instant::now();
     for key in 0..config.keys {
         input.push(splitmix(key)).map_err(|error| config.failed(error.to_string()))?;
     }
-    await_counts(config, query, counted, config.keys)?;
+    await_counts(config, query, sums, config.keys)?;
     Ok(config.keys as f64 / began.elapsed().as_secs_f64())
 }
 
-fn await_counts(config: &RunConfig, query: &StreamingQuery, counted: &AtomicU64, sum: u64) -> Result<()> {
-    let began = Instant::now();
-    while counted.load(Ordering::Acquire) < sum {
-        if let Some(error) = query.exception() {
-            return Err(config.failed(error.to_string()));
-        }
-        if began.elapsed() > PATIENCE {
-            return Err(config.failed(format!("no results within {} s", PATIENCE.as_secs())));
-        }
-        std::thread::sleep(Duration::from_micros(100));
+/// Waits until the counts emitted add up to `sum`.
+fn await_counts(config: &RunConfig, query: &StreamingQuery, sums: &Receiver<u64>, sum: u64) -> Result<()> {
+    let mut seen = 0;
+    while seen < sum {
+        seen += sums.recv_timeout(PATIENCE).map_err(|_| match query.exception() {
+            Some(error) => config.failed(error.to_string()),
+            None => config.failed(format!("no results within {} s", PATIENCE.as_secs())),
+        })?;
     }
     Ok(())
 }
@@ -144,7 +141,7 @@ fn in_memory(config: &RunConfig) -> Result<(String, f64)> {
     let keyed = Keyed::new::<u64>(config)?;
     let query = keyed.query.start(Trigger::Continuous(Duration::from_secs(3600))).map_err(failed)?;
     let before = resident_bytes(config)?;
-    let keys_per_s = fill(config, &keyed.input, &keyed.counted, &query)?;
+    let keys_per_s = fill(config, &keyed.input, &keyed.sums, &query)?;
     let bytes = resident_bytes(config)?.saturating_sub(before);
     drop(keyed.input);
     query.stop().map_err(failed)?;
@@ -164,7 +161,7 @@ fn recovered(config: &RunConfig) -> Result<(String, f64)> {
     let trigger = Trigger::Continuous(EPOCH);
     let first = Keyed::new::<Padded>(config)?;
     let query = first.query.checkpoint_location(&folder).start(trigger).map_err(failed)?;
-    let keys_per_s = fill(config, &first.input, &first.counted, &query)?;
+    let keys_per_s = fill(config, &first.input, &first.sums, &query)?;
     drop(first.input);
     query.stop().map_err(failed)?;
     drop((query, first.session));
@@ -175,7 +172,7 @@ fn recovered(config: &RunConfig) -> Result<(String, f64)> {
     let query = second.query.checkpoint_location(&folder).start(trigger).map_err(failed)?;
     second.input.push(splitmix(0)).map_err(|error| config.failed(error.to_string()))?;
     // The key was seen once before.
-    await_counts(config, &query, &second.counted, 2)?;
+    await_counts(config, &query, &second.sums, 2)?;
     let seconds = began.elapsed().as_secs_f64();
     drop(second.input);
     query.stop().map_err(failed)?;
