@@ -7,11 +7,17 @@ use std::sync::Arc;
 
 /// A piece of state that can be encoded later, on another thread.
 pub trait EncodeChunk: Send + Sync {
-    /// Appends the chunk's bytes. The first byte is a format version.
+    /// Appends the chunk's bytes. The first byte is a format version, unless they are added to others.
     ///
     /// # Errors
     /// If a value refuses to be serialised.
     fn encode(&self, bytes: &mut Vec<u8>) -> Result<()>;
+
+    /// Whether the bytes are to be added behind those stored for the chunk's number, which were stored whole before;
+    /// otherwise they replace them.
+    fn adds(&self) -> bool {
+        false
+    }
 }
 
 /// Bytes already encoded are a chunk too.
@@ -29,7 +35,8 @@ pub struct TableSnapshot {
     pub table: &'static str,
     /// Whether `chunks` is all there is, so that whatever was stored before is void.
     pub full: bool,
-    /// New contents by chunk number; a later chunk of a number replaces the earlier one.
+    /// New contents by chunk number; a later chunk of a number replaces the earlier one or
+    /// [is added](EncodeChunk::adds) to it.
     pub chunks: Vec<(u32, Arc<dyn EncodeChunk>)>,
 }
 

@@ -7,7 +7,7 @@
 //! reads the handles of the newest checkpoint only, and with several epochs in flight a crash may come when
 //! a newer one is durable and an older one not yet committed.
 
-use super::record::{Handle, InstanceDelta, Record, TableDelta};
+use super::record::{ChunkDelta, Handle, InstanceDelta, Record, TableDelta};
 use crate::query::Mode;
 use lotic_operators::Epoch;
 use std::collections::BTreeMap;
@@ -85,10 +85,17 @@ fn merge(earlier: &mut InstanceDelta, later: &InstanceDelta) {
     for table in &later.tables {
         match earlier.tables.iter_mut().find(|held| held.table == table.table) {
             Some(held) if !table.full => {
-                let mut chunks: BTreeMap<u32, Vec<u8>> =
-                    std::mem::take(&mut held.chunks).into_iter().collect();
-                chunks.extend(table.chunks.iter().cloned());
-                held.chunks = chunks.into_iter().collect();
+                let mut chunks: BTreeMap<u32, ChunkDelta> = std::mem::take(&mut held.chunks)
+                    .into_iter()
+                    .map(|chunk| (chunk.number(), chunk))
+                    .collect();
+                for later in table.chunks.iter().cloned() {
+                    match chunks.get_mut(&later.number()) {
+                        Some(earlier) => earlier.followed_by(later),
+                        None => drop(chunks.insert(later.number(), later)),
+                    }
+                }
+                held.chunks = chunks.into_values().collect();
             }
             Some(held) => *held = table.clone(),
             None => earlier.tables.push(TableDelta::clone(table)),
@@ -100,8 +107,16 @@ fn merge(earlier: &mut InstanceDelta, later: &InstanceDelta) {
 mod tests {
     use super::*;
 
-    fn part(epoch: u64, full: bool, chunks: &[(u32, u8)]) -> Part {
-        let chunks = chunks.iter().map(|(number, byte)| (*number, vec![*byte])).collect();
+    fn whole(number: u32, byte: u8) -> ChunkDelta {
+        ChunkDelta::whole(number, vec![byte])
+    }
+
+    fn added(number: u32, byte: u8) -> ChunkDelta {
+        ChunkDelta::added(number, vec![byte])
+    }
+
+    fn part(epoch: u64, full: bool, chunks: &[ChunkDelta]) -> Part {
+        let chunks = chunks.to_vec();
         let table = TableDelta { table: "t".to_owned(), full, chunks };
         let delta =
             InstanceDelta { operator: "count".to_owned(), instance: 0, parallelism: 1, tables: vec![table] };
@@ -116,32 +131,47 @@ mod tests {
     #[test]
     fn what_an_epoch_that_was_given_up_changed_goes_into_the_next_record() {
         let mut assembler = Assembler::default();
-        assembler.add(Epoch(2), part(2, false, &[(1, 20), (2, 20)]));
-        assembler.add(Epoch(1), part(1, true, &[(0, 10), (1, 10)]));
+        assembler.add(Epoch(2), part(2, false, &[whole(1, 20), whole(2, 20)]));
+        assembler.add(Epoch(1), part(1, true, &[whole(0, 10), whole(1, 10)]));
         let record = assembler.record(Epoch(2), Mode::Continuous, 0);
         let table = &record.deltas[0].tables[0];
         assert!(table.full, "the older part was all there is");
-        assert_eq!(table.chunks, [(0, vec![10]), (1, vec![20]), (2, vec![20])]);
+        assert_eq!(table.chunks, [whole(0, 10), whole(1, 20), whole(2, 20)]);
         assert_eq!(epochs_of(&record.handles), [1, 2]);
+    }
+
+    #[test]
+    fn what_is_added_to_a_chunk_goes_behind_what_was_given_up() {
+        let mut assembler = Assembler::default();
+        assembler.add(Epoch(1), part(1, false, &[whole(0, 10), added(1, 11), added(2, 12)]));
+        assembler.add(Epoch(2), part(2, false, &[added(0, 20), added(1, 21), whole(2, 22), added(3, 23)]));
+        let record = assembler.record(Epoch(2), Mode::Continuous, 0);
+        let expected = [
+            ChunkDelta::whole(0, vec![10, 20]),
+            ChunkDelta::added(1, vec![11, 21]),
+            whole(2, 22),
+            added(3, 23),
+        ];
+        assert_eq!(record.deltas[0].tables[0].chunks, expected);
     }
 
     #[test]
     fn a_newer_full_table_replaces_the_older() {
         let mut assembler = Assembler::default();
-        assembler.add(Epoch(1), part(1, false, &[(0, 10), (1, 10)]));
-        assembler.add(Epoch(2), part(2, true, &[(1, 20)]));
+        assembler.add(Epoch(1), part(1, false, &[whole(0, 10), whole(1, 10)]));
+        assembler.add(Epoch(2), part(2, true, &[whole(1, 20)]));
         let record = assembler.record(Epoch(2), Mode::Continuous, 0);
-        assert_eq!(record.deltas[0].tables[0].chunks, [(1, vec![20])]);
+        assert_eq!(record.deltas[0].tables[0].chunks, [whole(1, 20)]);
     }
 
     #[test]
     fn handles_stay_in_the_records_until_they_are_committed() {
         let mut assembler = Assembler::default();
-        assembler.add(Epoch(1), part(1, true, &[(0, 10)]));
-        assembler.add(Epoch(2), part(2, false, &[(0, 20)]));
+        assembler.add(Epoch(1), part(1, true, &[whole(0, 10)]));
+        assembler.add(Epoch(2), part(2, false, &[whole(0, 20)]));
         assembler.persisted(Epoch(1));
         let record = assembler.record(Epoch(2), Mode::Continuous, 0);
-        assert_eq!(record.deltas[0].tables[0].chunks, [(0, vec![20])]);
+        assert_eq!(record.deltas[0].tables[0].chunks, [whole(0, 20)]);
         assert_eq!(epochs_of(&record.handles), [1, 2], "epoch 1 is durable and not committed");
         assembler.persisted(Epoch(2));
         assert_eq!(assembler.uncommitted(Epoch(1)).count(), 1);

@@ -149,7 +149,7 @@ impl Contents {
                 epoch: record.epoch,
                 written: (!is_base).then_some(Timestamp(record.written_micros)),
                 mode: (!is_base).then_some(record.mode),
-                bytes: chunks.map(|(_, chunk)| chunk.len()).sum(),
+                bytes: chunks.map(|chunk| chunk.bytes().len()).sum(),
                 file: name.clone(),
                 whole: false,
             };
@@ -325,7 +325,7 @@ impl CheckpointStorage for LocalReader {
 mod tests {
     use super::*;
     use crate::checkpoint::log::Log;
-    use crate::checkpoint::record::{InstanceDelta, Record, TableDelta};
+    use crate::checkpoint::record::{ChunkDelta, InstanceDelta, Record, TableDelta};
     use crate::checkpoint::storage::MemoryStorage;
 
     fn written(epochs: u64) -> MemoryStorage {
@@ -334,8 +334,11 @@ mod tests {
         let query = QueryIdentity { id: "q".to_owned(), operators };
         let mut log = Log::open(Box::new(storage.clone()), query, None).unwrap();
         for epoch in 1..=epochs {
-            let table =
-                TableDelta { table: "t".to_owned(), full: false, chunks: vec![(epoch as u32, vec![7; 10])] };
+            let table = TableDelta {
+                table: "t".to_owned(),
+                full: false,
+                chunks: vec![ChunkDelta::whole(epoch as u32, vec![7; 10])],
+            };
             let delta = InstanceDelta {
                 operator: "count".to_owned(),
                 instance: 0,

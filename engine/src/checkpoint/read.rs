@@ -64,9 +64,9 @@ pub(super) fn segment(storage: &mut dyn CheckpointStorage, name: &str) -> Result
         }
     };
     let mut reader = Frames::new(&bytes);
-    if let Some(version) = reader.version().filter(|version| *version != VERSION) {
+    if let Some(version) = reader.version().filter(|version| !(1..=VERSION).contains(version)) {
         return Err(Error::user(format!(
-            "checkpoint file `{name}` in `{}` has format version {version}, this build reads {VERSION}; use \
+            "checkpoint file `{name}` in `{}` has format version {version}, this build reads 1 to {VERSION}; use \
              the build that wrote it or another location",
             storage.place(),
         )));

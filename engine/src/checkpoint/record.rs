@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// The version of the format that this code writes.
-pub const VERSION: u32 = 1;
+/// The version of the format that this code writes. It reads all up to this one: in version 1 nothing was ever added to
+/// a chunk.
+pub const VERSION: u32 = 2;
 
 /// What the names end in under which the runtime keeps what it knows of an operator itself.
 const RUNTIME: &str = "#runtime";
@@ -74,8 +75,72 @@ pub struct TableDelta {
     pub table: String,
     /// Whether this is all there is.
     pub full: bool,
-    /// New contents by chunk number.
-    pub chunks: Vec<(u32, Vec<u8>)>,
+    /// The chunks that changed, each once.
+    pub chunks: Vec<ChunkDelta>,
+}
+
+/// The changes of one chunk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkDelta {
+    /// The number, and in the highest bit whether the bytes are added.
+    place: u32,
+    bytes: Vec<u8>,
+}
+
+/// In a [`ChunkDelta::place`]: the bytes are added to those that are there.
+const ADDED: u32 = 1 << 31;
+
+impl ChunkDelta {
+    /// Bytes that replace those of a chunk.
+    ///
+    /// # Panics
+    /// If the number is 2^31 or more.
+    pub fn whole(number: u32, bytes: Vec<u8>) -> ChunkDelta {
+        assert!(number < ADDED, "a table has fewer than 2^31 chunks");
+        ChunkDelta { place: number, bytes }
+    }
+
+    /// Bytes that are added behind those of a chunk.
+    ///
+    /// # Panics
+    /// If the number is 2^31 or more.
+    pub fn added(number: u32, bytes: Vec<u8>) -> ChunkDelta {
+        let whole = ChunkDelta::whole(number, bytes);
+        ChunkDelta { place: whole.place | ADDED, bytes: whole.bytes }
+    }
+
+    /// Which chunk.
+    pub fn number(&self) -> u32 {
+        self.place & !ADDED
+    }
+
+    /// Whether the bytes are added to those that are there, rather than replacing them.
+    pub fn is_added(&self) -> bool {
+        self.place & ADDED != 0
+    }
+
+    /// What is new.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The change that this one and then a later one of the same chunk amount to.
+    pub(super) fn followed_by(&mut self, later: ChunkDelta) {
+        if later.is_added() {
+            self.bytes.extend_from_slice(&later.bytes);
+        } else {
+            *self = later;
+        }
+    }
+
+    fn apply(self, chunks: &mut BTreeMap<u32, Vec<u8>>) {
+        let (number, added) = (self.number(), self.is_added());
+        match chunks.get_mut(&number) {
+            Some(held) if added => held.extend_from_slice(&self.bytes),
+            Some(held) => *held = self.bytes,
+            None => drop(chunks.insert(number, self.bytes)),
+        }
+    }
 }
 
 /// What a sink prepared in an epoch and has to commit.
@@ -272,7 +337,9 @@ impl Image {
                 if table.full {
                     chunks.clear();
                 }
-                chunks.extend(table.chunks);
+                for chunk in table.chunks {
+                    chunk.apply(chunks);
+                }
             }
         }
     }
@@ -316,7 +383,10 @@ impl Image {
                     .map(|(table, chunks)| TableDelta {
                         table,
                         full: true,
-                        chunks: chunks.into_iter().collect(),
+                        chunks: chunks
+                            .into_iter()
+                            .map(|(number, bytes)| ChunkDelta::whole(number, bytes))
+                            .collect(),
                     })
                     .collect();
                 deltas.push(InstanceDelta {
@@ -365,7 +435,11 @@ mod tests {
             operator: name.to_owned(),
             instance: 0,
             parallelism: 1,
-            tables: vec![TableDelta { table: "t".to_owned(), full: true, chunks: vec![(0, vec![1])] }],
+            tables: vec![TableDelta {
+                table: "t".to_owned(),
+                full: true,
+                chunks: vec![ChunkDelta::whole(0, vec![1])],
+            }],
         };
         let mut image = Image::default();
         image.apply(Record {

@@ -9,7 +9,7 @@ use super::assemble::{Assembler, Part};
 use super::commits::{CommitThread, Commits, Committers, Durable};
 use super::coordinator::Event;
 use super::log::{Compaction, Log};
-use super::record::{Handle, InstanceDelta, Plan, TableDelta};
+use super::record::{ChunkDelta, Handle, InstanceDelta, Plan, TableDelta};
 use super::storage::CheckpointStorage;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -361,7 +361,11 @@ fn encode(operator: OperatorSnapshot) -> Result<InstanceDelta> {
         for (number, chunk) in table.chunks {
             let mut bytes = Vec::new();
             chunk.encode(&mut bytes)?;
-            chunks.push((number, bytes));
+            chunks.push(if chunk.adds() {
+                ChunkDelta::added(number, bytes)
+            } else {
+                ChunkDelta::whole(number, bytes)
+            });
         }
         tables.push(TableDelta { table: table.table.to_owned(), full: table.full, chunks });
     }

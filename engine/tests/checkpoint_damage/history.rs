@@ -3,7 +3,7 @@
 use lotic::Mode;
 use lotic::checkpoint::assemble::{Assembler, Part};
 use lotic::checkpoint::log::{Log, Recovered, recover};
-use lotic::checkpoint::record::{Handle, Image, InstanceDelta, Plan, QueryIdentity, TableDelta};
+use lotic::checkpoint::record::{ChunkDelta, Handle, Image, InstanceDelta, Plan, QueryIdentity, TableDelta};
 use lotic::connectors::Offsets;
 use lotic::operators::Epoch;
 use lotic::testing::FaultyStorage;
@@ -14,10 +14,12 @@ pub(crate) fn query(id: &str) -> QueryIdentity {
     QueryIdentity { id: id.to_owned(), operators }
 }
 
-/// What the only operator and the only sink give for an epoch. Each epoch changes two of five chunks.
+/// What the only operator and the only sink give for an epoch. Each epoch changes one of five chunks, and adds to
+/// another.
 pub(crate) fn part(epoch: u64, full: bool) -> Part {
-    let chunk = |number: u64| (number as u32, vec![epoch as u8; 1 + (epoch % 3) as usize]);
-    let chunks = vec![chunk(epoch % 5), chunk((epoch + 2) % 5)];
+    let bytes = vec![epoch as u8; 1 + (epoch % 3) as usize];
+    let whole = ChunkDelta::whole((epoch % 5) as u32, bytes.clone());
+    let chunks = vec![whole, ChunkDelta::added(((epoch + 2) % 5) as u32, bytes)];
     let table = TableDelta { table: "counts".to_owned(), full, chunks };
     let delta =
         InstanceDelta { operator: "count".to_owned(), instance: 0, parallelism: 1, tables: vec![table] };

@@ -3,7 +3,8 @@
 use lotic::Mode;
 use lotic::checkpoint::assemble::{Assembler, Part};
 use lotic::checkpoint::record::{
-    Frame, Frames, Handle, Header, Image, InstanceDelta, Plan, QueryIdentity, Record, TableDelta, write_frame,
+    ChunkDelta, Frame, Frames, Handle, Header, Image, InstanceDelta, Plan, QueryIdentity, Record, TableDelta,
+    write_frame,
 };
 use lotic::connectors::Offsets;
 use lotic::operators::Epoch;
@@ -15,11 +16,13 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn table() -> impl Strategy<Value = TableDelta> {
-    let chunks = btree_map(0u32..6, vec(any::<u8>(), 0..5), 0..4);
-    (name(), any::<bool>(), chunks).prop_map(|(table, full, chunks)| TableDelta {
-        table,
-        full,
-        chunks: chunks.into_iter().collect(),
+    let chunks = btree_map(0u32..6, (any::<bool>(), vec(any::<u8>(), 0..5)), 0..4);
+    (name(), any::<bool>(), chunks).prop_map(|(table, full, chunks)| {
+        let chunk = |(number, (added, bytes))| match added {
+            true => ChunkDelta::added(number, bytes),
+            false => ChunkDelta::whole(number, bytes),
+        };
+        TableDelta { table, full, chunks: chunks.into_iter().map(chunk).collect() }
     })
 }
 

@@ -68,12 +68,52 @@ where
     Ok(())
 }
 
+/// Appends another value of the type that [`encode_as`] began these bytes with, to be read by [`decode_all`]. On an
+/// error `bytes` are as they were.
+///
+/// # Errors
+/// [`OperatorError::Encode`] if the value refuses to be serialised.
+pub fn encode_more<T: Serialize + ?Sized>(table: &'static str, value: &T, bytes: &mut Vec<u8>) -> Result<()> {
+    let before = bytes.len();
+    if let Err(error) = postcard::to_io(value, &mut *bytes) {
+        bytes.truncate(before);
+        return Err(OperatorError::Encode { table, cause: error.to_string() });
+    }
+    Ok(())
+}
+
 /// Reads back what [`encode`] wrote; all of it must be used up.
 ///
 /// # Errors
 /// [`OperatorError::Decode`] if the version is unknown, the type has another name or another shape, or the bytes do
 /// not fit it.
 pub fn decode<T: DeserializeOwned + 'static>(table: &str, bytes: &[u8]) -> Result<T> {
+    let (value, rest) = decode_first(table, bytes)?;
+    if rest.is_empty() {
+        return Ok(value);
+    }
+    let cause = format!("{} bytes are left over", rest.len());
+    Err(OperatorError::Decode { table: table.to_owned(), cause })
+}
+
+/// Reads back what [`encode`] and after it [`encode_more`] wrote: at least one value.
+///
+/// # Errors
+/// As for [`decode`].
+pub fn decode_all<T: DeserializeOwned + 'static>(table: &str, bytes: &[u8]) -> Result<Vec<T>> {
+    let (first, mut rest) = decode_first(table, bytes)?;
+    let mut values = vec![first];
+    while !rest.is_empty() {
+        let (value, behind) = postcard::take_from_bytes(rest)
+            .map_err(|error| OperatorError::Decode { table: table.to_owned(), cause: error.to_string() })?;
+        values.push(value);
+        rest = behind;
+    }
+    Ok(values)
+}
+
+/// The first value, and what stands behind it.
+fn decode_first<'a, T: DeserializeOwned + 'static>(table: &str, bytes: &'a [u8]) -> Result<(T, &'a [u8])> {
     let fault = |cause: String| OperatorError::Decode { table: table.to_owned(), cause };
     let rest = match bytes.split_first() {
         Some((&VERSION, rest)) => rest,
@@ -94,11 +134,7 @@ pub fn decode<T: DeserializeOwned + 'static>(table: &str, bytes: &[u8]) -> Resul
              or start the changed query with a checkpoint location of its own"
         )));
     }
-    match postcard::take_from_bytes(rest) {
-        Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => Err(fault(format!("{} bytes are left over", rest.len()))),
-        Err(error) => Err(fault(error.to_string())),
-    }
+    postcard::take_from_bytes(rest).map_err(|error| fault(error.to_string()))
 }
 
 #[cfg(test)]

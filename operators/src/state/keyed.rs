@@ -1,12 +1,11 @@
 //! The keyed state table.
 
-use super::codec;
 use super::index::Index;
+use super::page::{Page, stored_entries};
 use crate::error::{OperatorError, Result};
 use crate::key::{Key, Value, hash_of};
-use crate::limits::PAGE_ENTRIES;
-use crate::snapshot::{EncodeChunk, Restore, TableSnapshot};
-use std::sync::Arc;
+use crate::limits::{PAGE_ENTRIES, PAGES_RECLAIMED_AT_ONCE};
+use crate::snapshot::{Restore, TableSnapshot};
 
 /// One value for each key, with snapshots whose cost is proportional to what changed.
 ///
@@ -15,21 +14,22 @@ use std::sync::Arc;
 ///
 /// # Cost
 /// A look-up is one hash probe and one page access; those of many rows are faster in two passes
-/// ([`KeyedState::probe`]). The first write to a page after a snapshot also takes
-/// the page back from the background writer, which copies its [`PAGE_ENTRIES`] entries if the writer still
-/// holds it; later writes are plain. [`KeyedState::snapshot`] makes one shared pointer for each changed page.
+/// ([`KeyedState::probe`]). A write after a snapshot to a page that the background writer still holds copies its
+/// [`PAGE_ENTRIES`] entries; where the writer is done, the first write takes back a handful of pages without
+/// copies, and the rest are plain. [`KeyedState::snapshot`] makes one shared pointer for each changed page, of which the
+/// entries that changed are stored, and at most as many again.
 #[derive(Debug)]
 pub struct KeyedState<K, V> {
     table: &'static str,
     pub(super) index: Index,
     pub(super) pages: Vec<Page<K, V>>,
-    /// The pages that are ours alone, except those that a restore filled.
+    /// The pages with changed slots, except those that a restore filled.
     changed: Vec<u32>,
+    /// The pages that the last snapshot shared and no write has needed since, the next to be stored last.
+    lent: Vec<u32>,
     pub(super) free: Vec<u32>,
     full: bool,
 }
-
-pub(super) type Entries<K, V> = Vec<Option<(K, V)>>;
 
 /// The first half of a look-up: a key, and the slot where its hash says that its value probably is.
 #[derive(Debug, Clone)]
@@ -38,37 +38,6 @@ pub struct Probe<K> {
     pub key: K,
     hash: u64,
     slot: Option<u32>,
-}
-
-#[derive(Debug)]
-pub(super) enum Page<K, V> {
-    /// Changed since the last snapshot: ours alone, so that writing it takes no atomic operation.
-    Own(Entries<K, V>),
-    /// As it was at the last snapshot: the background writer may hold it as well.
-    Shared(Arc<Chunk<K, V>>),
-}
-
-impl<K, V> Page<K, V> {
-    #[inline]
-    pub(super) fn entries(&self) -> &[Option<(K, V)>] {
-        match self {
-            Page::Own(entries) => entries,
-            Page::Shared(chunk) => &chunk.entries,
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Chunk<K, V> {
-    table: &'static str,
-    entries: Entries<K, V>,
-}
-
-impl<K: Key, V: Value> EncodeChunk for Chunk<K, V> {
-    fn encode(&self, bytes: &mut Vec<u8>) -> Result<()> {
-        let held: Vec<&(K, V)> = self.entries.iter().flatten().collect();
-        codec::encode_as::<Vec<(K, V)>, _>(self.table, &held, bytes)
-    }
 }
 
 #[inline]
@@ -85,6 +54,7 @@ impl<K: Key, V: Value> KeyedState<K, V> {
             index: Index::new(),
             pages: Vec::new(),
             changed: Vec::new(),
+            lent: Vec::new(),
             free: Vec::new(),
             full: true,
         }
@@ -151,10 +121,8 @@ impl<K: Key, V: Value> KeyedState<K, V> {
     #[inline]
     fn owns(&self, number: u32, key: &K) -> bool {
         let (page, at) = place(number);
-        match &self.pages[page] {
-            Page::Own(entries) => matches!(&entries[at], Some((held, _)) if held == key),
-            Page::Shared(_) => false,
-        }
+        let entries = self.pages[page].own();
+        entries.is_some_and(|entries| matches!(&entries[at], Some((held, _)) if held == key))
     }
 
     /// The key is new, or shares a hash with another, or is the first of its page since the last snapshot.
@@ -167,49 +135,46 @@ impl<K: Key, V: Value> KeyedState<K, V> {
     #[inline]
     pub(super) fn value_mut(&mut self, number: u32) -> &mut V {
         let (page, at) = place(number);
-        let entry = &mut self.own(page)[at];
+        let entry = self.page_mut(page).slot(at);
         &mut entry.as_mut().expect("invariant: the index points at filled slots").1
     }
 
-    /// The entries of a page, to be changed.
+    /// A page that is to be changed.
     #[inline]
-    pub(super) fn own(&mut self, page: usize) -> &mut Entries<K, V> {
-        if matches!(self.pages[page], Page::Shared(_)) {
-            self.take_back(page);
+    fn page_mut(&mut self, page: usize) -> &mut Page<K, V> {
+        if self.pages[page].is_unchanged() {
+            self.first_change(page);
         }
-        match &mut self.pages[page] {
-            Page::Own(entries) => entries,
-            Page::Shared(_) => unreachable!("it was taken back"),
+        &mut self.pages[page]
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn first_change(&mut self, page: usize) {
+        self.changed.push(page as u32);
+        if self.pages[page].own().is_none() {
+            self.pages[page].take_back();
+            self.reclaim();
         }
     }
 
-    /// Makes a shared page ours, without a copy if the background writer is done with it.
-    #[cold]
-    #[inline(never)]
-    fn take_back(&mut self, page: usize) {
-        if let Page::Shared(chunk) = std::mem::replace(&mut self.pages[page], Page::Own(Vec::new())) {
-            let entries = Arc::try_unwrap(chunk).map_or_else(
-                |chunk| {
-                    let mut copy = Vec::with_capacity(PAGE_ENTRIES);
-                    copy.extend_from_slice(&chunk.entries);
-                    copy
-                },
-                |chunk| chunk.entries,
-            );
-            self.pages[page] = Page::Own(entries);
-            self.changed.push(page as u32);
+    /// Takes back pages that the background writer is done with before they are needed, so that few writes wait for
+    /// memory that another processor has written last. Those of most epochs change in the next again.
+    fn reclaim(&mut self) {
+        for _ in 0..PAGES_RECLAIMED_AT_ONCE {
+            let Some(page) = self.lent.pop() else { return };
+            if !self.pages[page as usize].reclaim() {
+                // The writer goes on in order: it holds the ones behind as well.
+                self.lent.push(page);
+                return;
+            }
         }
     }
 
     pub(super) fn insert(&mut self, hash: u64, key: K, value: V) -> u32 {
         let number = self.free.pop().unwrap_or_else(|| self.grow());
         let (page, at) = place(number);
-        let entries = self.own(page);
-        if at == entries.len() {
-            entries.push(Some((key, value)));
-        } else {
-            entries[at] = Some((key, value));
-        }
+        *self.page_mut(page).slot(at) = Some((key, value));
         self.index.insert(hash, number);
         number
     }
@@ -217,8 +182,7 @@ impl<K: Key, V: Value> KeyedState<K, V> {
     /// The number of a slot never used before: the end of the last page, or of a new one.
     fn grow(&mut self) -> u32 {
         if self.pages.last().is_none_or(|page| page.entries().len() == PAGE_ENTRIES) {
-            self.changed.push(self.pages.len() as u32);
-            self.pages.push(Page::Own(Vec::with_capacity(PAGE_ENTRIES)));
+            self.pages.push(Page::new());
         }
         let last = self.pages.len() - 1;
         let number = last * PAGE_ENTRIES + self.pages[last].entries().len();
@@ -229,9 +193,14 @@ impl<K: Key, V: Value> KeyedState<K, V> {
     pub fn remove(&mut self, hash: u64, key: &K) -> Option<V> {
         let pages = &self.pages;
         let number = self.index.remove(hash, |number| holds(pages, number, key))?;
+        self.empty(number).map(|(_, value)| value)
+    }
+
+    /// Empties the slot of a key that the index does not hold any more.
+    pub(super) fn empty(&mut self, number: u32) -> Option<(K, V)> {
         self.free.push(number);
         let (page, at) = place(number);
-        self.own(page)[at].take().map(|(_, value)| value)
+        self.page_mut(page).empty(at)
     }
 
     /// All entries, in slab order.
@@ -239,7 +208,7 @@ impl<K: Key, V: Value> KeyedState<K, V> {
         self.pages.iter().flat_map(|page| page.entries().iter().flatten()).map(|(key, value)| (key, value))
     }
 
-    /// The pages that changed since the last call; all of them the first time.
+    /// What changed since the last call, page by page; everything the first time.
     ///
     /// The chunks of a snapshot stay part of the table's contents whatever becomes of their epoch: the next
     /// snapshot does not repeat them.
@@ -247,18 +216,11 @@ impl<K: Key, V: Value> KeyedState<K, V> {
         let full = std::mem::replace(&mut self.full, false);
         let changed = std::mem::take(&mut self.changed);
         let numbers: Vec<u32> = if full { (0..self.pages.len() as u32).collect() } else { changed };
-        let chunks = numbers.into_iter().map(|page| (page, self.share(page) as _)).collect();
+        self.lent.clear();
+        self.lent.extend(numbers.iter().rev());
+        let mut lend = |page: u32| self.pages[page as usize].lend(self.table, full);
+        let chunks = numbers.into_iter().map(|page| (page, lend(page) as _)).collect();
         TableSnapshot { table: self.table, full, chunks }
-    }
-
-    fn share(&mut self, page: u32) -> Arc<Chunk<K, V>> {
-        let page = &mut self.pages[page as usize];
-        let chunk = match page {
-            Page::Own(entries) => Arc::new(Chunk { table: self.table, entries: std::mem::take(entries) }),
-            Page::Shared(chunk) => Arc::clone(chunk),
-        };
-        *page = Page::Shared(Arc::clone(&chunk));
-        chunk
     }
 
     /// Fills the empty table with the entries of an image whose keys this instance owns.
@@ -280,8 +242,7 @@ impl<K: Key, V: Value> KeyedState<K, V> {
     pub(crate) fn restore_by(&mut self, restore: Restore<'_>, hash_of: impl Fn(&K) -> u64) -> Result<()> {
         assert!(self.is_empty(), "state is restored once, before anything else");
         for chunk in restore.image.chunks(self.table) {
-            let entries: Vec<(K, V)> = codec::decode(self.table, chunk)?;
-            for (key, value) in entries {
+            for (key, value) in stored_entries(self.table, chunk)? {
                 let hash = hash_of(&key);
                 if !restore.instance.owns(hash) {
                     continue;
@@ -312,20 +273,31 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::{BTreeMap, HashMap};
 
-    /// What the checkpoint log does: the latest bytes of each chunk.
+    /// What the checkpoint log does.
     #[derive(Default)]
     struct Log(BTreeMap<u32, Vec<u8>>);
 
     impl Log {
-        fn store(&mut self, snapshot: TableSnapshot) {
+        /// Returns how many bytes were written.
+        fn store(&mut self, snapshot: TableSnapshot) -> usize {
+            let mut written = 0;
             if snapshot.full {
                 self.0.clear();
             }
             for (number, chunk) in snapshot.chunks {
-                let mut bytes = Vec::new();
-                chunk.encode(&mut bytes).unwrap();
-                self.0.insert(number, bytes);
+                let bytes = self.0.entry(number).or_default();
+                if !chunk.adds() {
+                    bytes.clear();
+                }
+                let before = bytes.len();
+                chunk.encode(bytes).unwrap();
+                written += bytes.len() - before;
             }
+            written
+        }
+
+        fn bytes(&self) -> usize {
+            self.0.values().map(Vec::len).sum()
         }
 
         fn image(&self) -> StateImage {
@@ -431,6 +403,30 @@ mod tests {
         let snapshot = state.snapshot();
         assert!(!snapshot.full);
         assert_eq!(snapshot.chunks.len(), 1);
+    }
+
+    #[test]
+    fn what_is_stored_is_what_changed_and_at_most_as_much_again() {
+        const KEYS: u32 = 6_400;
+        const MARKERS: usize = 400;
+        let mut state = KeyedState::<u32, u32>::new("t");
+        for key in 0..KEYS {
+            state.entry(hash_of(&key), &key, || key);
+        }
+        let mut log = Log::default();
+        log.store(state.snapshot());
+        let whole = log.bytes();
+        let mut written = 0;
+        for marker in 0..MARKERS as u32 {
+            // Each tenth key, and each of them in turn.
+            for key in (marker % 10..KEYS).step_by(10) {
+                *state.get_mut(hash_of(&key), &key).unwrap() += 1;
+            }
+            written += log.store(state.snapshot());
+            assert!(log.bytes() < 2 * whole, "{} of {whole} bytes at marker {marker}", log.bytes());
+        }
+        let changed = whole * MARKERS / 10;
+        assert!(written < changed * 5 / 2, "{written} bytes for {changed} of changes");
     }
 
     #[test]

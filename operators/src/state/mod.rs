@@ -1,13 +1,14 @@
 //! State of keyed operators.
 //!
 //! [`KeyedState`] keeps entries in a dense slab of small pages behind a hash index. A marker shares the
-//! pages that changed with the background writer; the first change to such a page afterwards copies that
-//! page only (copy on write). [`Timers`] and [`KeyTimers`] are indexes over times that live in the entries
+//! pages that changed with the background writer, which stores the entries that changed; a change to a page that
+//! the writer still holds copies that page only (copy on write). [`Timers`] and [`KeyTimers`] are indexes over times that live in the entries
 //! themselves and are rebuilt from them at a restore.
 
 pub mod codec;
 mod index;
 mod keyed;
+mod page;
 mod shape;
 mod slots;
 mod timers;

@@ -87,8 +87,6 @@ impl<K: Key, V: Value> KeyedState<K, V> {
     pub(crate) fn remove_slot(&mut self, hash: u64, slot: u32) {
         let removed = self.index.remove(hash, |number| number == slot);
         debug_assert_eq!(removed, Some(slot), "the hash is that of the slot's key");
-        self.free.push(slot);
-        let (page, at) = place(slot);
-        self.own(page)[at] = None;
+        self.empty(slot);
     }
 }

@@ -3,7 +3,7 @@
 use crate::snapshot::{Snapshot, StateImage};
 use std::collections::BTreeMap;
 
-/// What was stored for one operator: the latest bytes of each chunk, as the engine's checkpoint log keeps.
+/// What was stored for one operator: the bytes of each chunk, as the engine's checkpoint log keeps them.
 #[derive(Debug, Clone, Default)]
 pub struct Stored {
     tables: BTreeMap<&'static str, BTreeMap<u32, Vec<u8>>>,
@@ -21,9 +21,11 @@ impl Stored {
                 stored.clear();
             }
             for (number, chunk) in &table.chunks {
-                let mut bytes = Vec::new();
-                chunk.encode(&mut bytes).expect("the snapshot can be encoded");
-                stored.insert(*number, bytes);
+                let bytes = stored.entry(*number).or_default();
+                if !chunk.adds() {
+                    bytes.clear();
+                }
+                chunk.encode(bytes).expect("the snapshot can be encoded");
             }
         }
     }
