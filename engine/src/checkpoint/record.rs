@@ -84,6 +84,8 @@ pub struct TableDelta {
 pub struct ChunkDelta {
     /// The number, and in the highest bit whether the bytes are added.
     place: u32,
+    // At once: byte by byte took half the time of a compaction.
+    #[serde(with = "serde_bytes")]
     bytes: Vec<u8>,
 }
 
@@ -151,6 +153,7 @@ pub struct Handle {
     /// The epoch it was prepared in; not later than the checkpoint's.
     pub epoch: Epoch,
     /// What its committer needs.
+    #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
 }
 
