@@ -1,8 +1,8 @@
-//! Files that programs nobody here wrote can read and have written: pyarrow and DuckDB, by
+//! Files that programs nobody here wrote can read and have written: pyarrow, DuckDB and Spark, by
 //! `compatibility/check.py`. Their rows come and go as Arrow files beside the file of the format.
 //!
-//! Needs `python3` with `venv`, and PyPI the first time. Without them the test says that it was skipped; where
-//! `CI` is set, it fails.
+//! Needs `python3` with `venv`, a Java runtime, and PyPI the first time. Without them the test says that it was
+//! skipped; where `CI` is set, it fails.
 #![cfg(all(feature = "orc", feature = "parquet"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -30,7 +30,7 @@ use std::process::Command;
 use std::sync::Arc;
 use tempfile::TempDir;
 
-const SCRIPTS: Scripts = Scripts { folder: "compatibility", imports: "pyarrow, duckdb" };
+const SCRIPTS: Scripts = Scripts { folder: "compatibility", imports: "pyarrow, duckdb, pyspark.sql" };
 
 /// A format, the columns to write in it, the compressions to write them with, the option for the size of a
 /// group of rows if there is one, and what to read and write with.
@@ -183,7 +183,7 @@ fn other_programs_read_our_files_and_we_read_theirs() {
         Ok(python) => python,
         Err(cause) if std::env::var_os("CI").is_some() => panic!("no Python for this test: {cause}"),
         Err(cause) => {
-            eprintln!("SKIPPED: nothing was compared with pyarrow and DuckDB, for want of a Python: {cause}");
+            eprintln!("SKIPPED: nothing was compared with pyarrow, DuckDB and Spark, for want of a Python: {cause}");
             return;
         }
     };
