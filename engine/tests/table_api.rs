@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use lotic::connectors::table::memory::{MemoryTable, MemoryTables};
-use lotic::functions::{col, lit, sum};
+use lotic::functions::{col, explode, lit, split, sum};
 use lotic::table::arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
 use lotic::table::arrow::datatypes::{DataType, Int64Type, Schema};
 use lotic::table::{JoinType, RunOptions, StatementResult, parse_ddl, tree};
 use lotic::{DataFrame, Error, ErrorKind, Location, OutputMode, SaveMode, Session, Trigger};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 struct Bench {
     session: Session,
@@ -471,6 +472,88 @@ fn tables_are_computed_and_dropped_within_an_async_runtime() {
         bench.read("p").write().format("memory").option("name", "out").save_default().unwrap();
         drop(bench);
     });
+}
+
+/// The first program of Spark's guide to Structured Streaming.
+#[test]
+fn words_are_counted_in_a_stream_of_lines() {
+    let bench = bench();
+    let lines = bench.people("lines", &[("to be or not", 1), ("", 2), ("to be", 3)]);
+    let words = bench.read_stream("lines").select([explode(split(col("nome"), lit(" "))).alias("word")]);
+    let counts = words.unwrap().group_by(["word"]).unwrap().count().unwrap();
+    let query = counts.write_stream().format("memory").option("name", "counts").output_mode("complete");
+    let query = query.trigger(Trigger::Continuous(Duration::from_millis(10))).start().unwrap();
+    query.process_all_available().unwrap();
+    lines.add(people_rows(&[("or  be", 4)])).unwrap();
+    query.process_all_available().unwrap();
+    let expected = [("", 2), ("be", 3), ("not", 1), ("or", 2), ("to", 2)];
+    assert_eq!(bench.rows("counts"), owned(&expected));
+    query.stop().unwrap();
+}
+
+#[test]
+fn rows_come_while_they_are_computed_and_after_an_error_none() {
+    let session = Session::builder().get_or_create().unwrap();
+    let numbers =
+        session.sql("SELECT CAST(value AS STRING) AS text, value FROM generate_series(1, 100000)").unwrap();
+    let frame = numbers.clone();
+    let batches = frame.to_local_iterator().unwrap();
+    drop((session, numbers, frame));
+    let batches: Vec<RecordBatch> = batches.map(Result::unwrap).collect();
+    assert!(batches.len() > 1, "batch by batch");
+    let seen: Vec<i64> = pairs(&batches).into_iter().map(|(_, number)| number).collect();
+    assert_eq!((seen.len(), seen.iter().sum::<i64>()), (100_000, 5_000_050_000));
+    let session = Session::builder().get_or_create().unwrap();
+    let wrong = session.sql("SELECT 1 / (value - 60000) FROM generate_series(1, 100000)").unwrap();
+    let mut batches = wrong.to_local_iterator().unwrap().skip_while(Result::is_ok);
+    let error = batches.next().unwrap().unwrap_err().to_string();
+    assert!(error.contains("zero"), "{error}");
+    assert!(batches.next().is_none() && batches.next().is_none());
+    let endless = session.read_stream().format("rate").load().unwrap();
+    user(endless.to_local_iterator().err().unwrap(), "`to_local_iterator` needs a bounded table");
+}
+
+#[test]
+fn a_stream_is_exploded_as_a_batch_is() {
+    let bench = bench();
+    let table = bench.people("p", &[("a,b", 2), ("", 0), (",", 1), ("c", 3)]);
+    table.finish();
+    let some = "CASE WHEN idade <> 1 THEN split(nome, ',') END";
+    for (at, call) in ["explode(split(nome, ','))", &format!("explode_outer({some})")].into_iter().enumerate()
+    {
+        let name = format!("exploded{at}");
+        let of = |frame: DataFrame| frame.select_expr(&[&format!("{call} AS a"), "idade"]).unwrap();
+        let of = |frame: DataFrame| of(frame).select_expr(&["coalesce(a, 'none') AS a", "idade"]).unwrap();
+        let writer = of(bench.read_stream("p")).write_stream().format("memory").option("name", &name);
+        writer.trigger(Trigger::AvailableNow).start().unwrap().await_termination().unwrap();
+        assert_eq!(bench.rows(&name), collected(&of(bench.read("p"))), "{call}");
+        assert_eq!(bench.rows(&name).len(), 6 - at, "{call}");
+    }
+}
+
+#[test]
+fn explode_is_a_column_of_a_select_alone() {
+    let bench = bench();
+    bench.people("p", &[("ana,rui", 30)]);
+    bench.session.execute("CREATE EXTERNAL TABLE p STORED AS MEMORY OPTIONS ('name' 'p')").unwrap();
+    let sql = |text: &str| bench.session.sql(text).and_then(|frame| frame.collect());
+    let rows =
+        sql("SELECT col, idade FROM (SELECT explode(split(nome, ',')), idade FROM p) ORDER BY col").unwrap();
+    assert_eq!(pairs(&rows), owned(&[("ana", 30), ("rui", 30)]));
+    let none = "CASE WHEN idade < 0 THEN split(nome, ',') END";
+    let rows = sql(&format!("SELECT explode_outer({none}) AS a, idade FROM p")).unwrap();
+    assert_eq!((rows[0].num_rows(), rows[0].column(0).null_count()), (1, 1));
+    assert_eq!(sql(&format!("SELECT explode({none}) AS a FROM p")).unwrap().len(), 0);
+    for (text, part) in [
+        ("SELECT upper(explode(split(nome, ','))) FROM p", "a column by itself"),
+        ("SELECT explode(split(nome, ',')) AS a, explode(split(nome, 'a')) AS b FROM p", "several calls"),
+        ("SELECT nome FROM p WHERE explode(split(nome, ',')) = 'ana'", "in SELECT alone"),
+        ("SELECT explode(nome) FROM p", "takes a list, and its argument is"),
+        ("SELECT split(nome, 'a(') FROM p", "`a(` is no regular expression"),
+        ("SELECT split(nome, 1) FROM p", "split takes a text"),
+    ] {
+        user(sql(text).unwrap_err(), part);
+    }
 }
 
 #[test]

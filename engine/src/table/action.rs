@@ -16,6 +16,18 @@ impl DataFrame {
         self.session.tables()?.collect(&self.plan)
     }
 
+    /// The rows batch by batch, while they are computed: the table may be larger than memory. Whoever drops the iterator
+    /// ends the computation; after an error nothing follows.
+    ///
+    /// # Errors
+    /// If it is a stream; an item is an error if the table cannot be computed.
+    pub fn to_local_iterator(&self) -> Result<impl Iterator<Item = Result<RecordBatch>> + Send + use<>> {
+        self.bounded("to_local_iterator")?;
+        // Its threads compute the rows.
+        let session = self.session.clone();
+        Ok(session.tables()?.batches(&self.plan).inspect(move |_| _ = &session))
+    }
+
     /// The number of rows.
     ///
     /// # Errors

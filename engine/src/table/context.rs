@@ -5,16 +5,21 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::stream::Piped;
 use crate::table::OutputMode;
+use datafusion::arrow::array::RecordBatch;
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
+use futures::{SinkExt, StreamExt, stream};
 use lotic_connectors::table::{TableFormat, registry};
 use lotic_operators::table::TableBatch;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 use std::thread::available_parallelism;
 use tokio::runtime::{Builder, Handle, Runtime};
+
+/// Batches computed before anybody has asked for them.
+const BATCHES_AHEAD: usize = 2;
 
 /// The part of a session that tables need. Made when the first table is.
 pub(crate) struct TableContext {
@@ -53,6 +58,8 @@ impl TableContext {
         for function in super::json::functions() {
             datafusion.register_udf(function);
         }
+        datafusion.register_udf(super::split::function());
+        super::explode::install(&datafusion);
         super::event_time::install(&datafusion);
         Ok(TableContext {
             datafusion,
@@ -89,7 +96,7 @@ impl TableContext {
         });
         match done.recv() {
             Ok(result) => Ok(result?),
-            Err(_) => Err(Error::user("a function panicked while a table was computed: see the log")),
+            Err(_) => Err(panicked()),
         }
     }
 
@@ -132,8 +139,39 @@ impl TableContext {
         super::provider::reads(plan, |stream| stream.typed.is_some())
     }
 
+    /// The rows of a bounded plan while they are computed.
+    pub(crate) fn batches(
+        &self,
+        plan: &LogicalPlan,
+    ) -> impl Iterator<Item = Result<RecordBatch>> + Send + use<> {
+        let frame = datafusion::dataframe::DataFrame::new(self.state(), plan.clone());
+        let (mut put, rows) = futures::channel::mpsc::channel(BATCHES_AHEAD);
+        self.runtime().spawn(async move {
+            let mut computed = frame.execute_stream().await.map_err(|error| vec![error]);
+            loop {
+                let next = match &mut computed {
+                    Ok(batches) => batches.next().await.map(|batch| batch.map_err(Error::from)),
+                    Err(error) => error.pop().map(|error| Err(error.into())),
+                };
+                let over = !matches!(next, Some(Ok(_)));
+                // Nobody reads on if the iterator was dropped.
+                if put.send(next).await.is_err() || over {
+                    return;
+                }
+            }
+        });
+        // What ends without an end has panicked.
+        let rows = futures::executor::block_on_stream(rows.chain(stream::iter([Some(Err(panicked()))])));
+        let mut over = false;
+        rows.map_while(move |next| {
+            let next = next.filter(|_| !over);
+            over |= next.as_ref().is_none_or(Result::is_err);
+            next
+        })
+    }
+
     /// The rows of a bounded plan.
-    pub(crate) fn collect(&self, plan: &LogicalPlan) -> Result<Vec<datafusion::arrow::array::RecordBatch>> {
+    pub(crate) fn collect(&self, plan: &LogicalPlan) -> Result<Vec<RecordBatch>> {
         let frame = datafusion::dataframe::DataFrame::new(self.state(), plan.clone());
         self.wait(frame.collect())
     }
@@ -149,6 +187,10 @@ impl Drop for TableContext {
 }
 
 /// Adds Spark's functions whose names DataFusion does not have; where both have a name DataFusion's stays.
+fn panicked() -> Error {
+    Error::user("a function panicked while a table was computed: see the log")
+}
+
 fn add_spark_functions(context: &SessionContext) {
     let state = context.state();
     for function in datafusion_spark::all_default_scalar_functions() {

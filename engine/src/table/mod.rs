@@ -22,6 +22,7 @@
 //! | `reader`, `writer`, `stream_writer` | tables in and out |
 //! | `provider`, `bounded`, `rows` | tables of ours as DataFusion sees them, and its results as a source of ours |
 //! | `typed` | from and to `Stream<T>` |
+//! | `explode`, `json`, `split` | functions by Spark's names |
 //! | `event_time` | watermarks, windows, sessions, duplicates |
 //! | `statement`, `execute`, `catalog` | SQL statements with effects |
 
@@ -34,6 +35,7 @@ mod ddl;
 mod errors;
 pub(crate) mod event_time;
 mod execute;
+mod explode;
 mod frame;
 mod grouped;
 mod json;
@@ -42,6 +44,7 @@ mod reader;
 mod rows;
 mod schema;
 mod session;
+mod split;
 mod statement;
 mod stream_writer;
 mod typed;
@@ -64,11 +67,13 @@ pub use stream_writer::{DataStreamWriter, ToOutputMode};
 pub(crate) use typed::TypedEnd;
 pub use writer::{DataFrameWriter, ToSaveMode};
 
-/// Columns, literals, the functions of DataFusion and those of event time, as expressions.
+/// Columns, literals, the functions of DataFusion, those of event time and some of Spark's, as expressions.
 pub mod functions {
     pub use super::event_time::{
         IntervalText, session_window, sliding_window, window, window_time, window_with_start,
     };
+    pub use super::explode::{explode, explode_outer};
+    pub use super::split::split;
     pub use datafusion::functions_aggregate::expr_fn::*;
     pub use datafusion::prelude::*;
 }

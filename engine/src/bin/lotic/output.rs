@@ -1,6 +1,7 @@
 //! Standard output: results alone go there.
 
 use crate::args::RowFormat;
+use crate::fault::Fault;
 use crate::progress::Progress;
 use crate::rows::RowText;
 use arrow::array::RecordBatch;
@@ -60,13 +61,32 @@ impl Output {
         }
     }
 
-    /// Writes a whole result.
-    pub(crate) fn whole(&self, schema: SchemaRef, batches: &[RecordBatch]) -> Result<()> {
+    /// Writes a result while it is computed; as a table at its end, since its columns are as wide as its cells.
+    pub(crate) fn result(
+        &self,
+        schema: SchemaRef,
+        batches: &mut dyn Iterator<Item = std::result::Result<RecordBatch, Fault>>,
+    ) -> std::result::Result<(), Fault> {
         let mut rows = RowText::new(self.format, schema);
-        let mut text = Vec::new();
-        rows.write(batches, true, &mut text).map_err(cannot_show)?;
-        rows.finish(&mut text);
-        self.put(&text).map_err(cannot_write)
+        let mut write = |batches: &[RecordBatch], last: bool| -> Result<()> {
+            let mut text = Vec::new();
+            rows.write(batches, true, &mut text).map_err(cannot_show)?;
+            if last {
+                rows.finish(&mut text);
+            }
+            self.put(&text).map_err(cannot_write)
+        };
+        let mut held = Vec::new();
+        for batch in batches {
+            match self.format {
+                RowFormat::Table => held.push(batch?),
+                RowFormat::Csv | RowFormat::Json => write(&[batch?], false)?,
+            }
+            if self.is_closed() {
+                return Ok(());
+            }
+        }
+        Ok(write(&held, true)?)
     }
 }
 

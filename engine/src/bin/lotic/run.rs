@@ -152,12 +152,10 @@ impl<'a> Run<'a> {
 
     /// Computes a bounded table and prints it.
     fn show(&self, frame: &DataFrame, statement: &Statement) -> Result<(), Fault> {
-        let batches = {
-            let _working = self.progress.working("query");
-            frame.collect().map_err(|error| Fault::of_statement(&error, statement))?
-        };
-        self.output.whole(frame.schema(), &batches)?;
-        Ok(())
+        let said = |error| Fault::of_statement(&error, statement);
+        let _working = self.progress.working("query");
+        let mut batches = frame.to_local_iterator().map_err(said)?.map(|batch| batch.map_err(said));
+        self.output.result(frame.schema(), &mut batches)
     }
 
     /// The subfolder of the newest query in a folder of checkpoints or savepoints.

@@ -26,7 +26,7 @@ pub(crate) use functions::{Kind, gap_of, panes_of};
 pub use interval::ToInterval;
 pub(crate) use names::resolve;
 pub(crate) use options::WatermarkOptions;
-pub(crate) use rewrite::{panes_at, session_at, unaliased, with_panes};
+pub(crate) use rewrite::{panes_at, replaced, session_at, unaliased, with_panes};
 pub(crate) use watermark::{DeduplicateNode, WatermarkNode, WindowsNode, plain_schema};
 
 use datafusion::execution::context::SessionContext;

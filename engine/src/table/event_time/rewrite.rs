@@ -179,7 +179,7 @@ fn expanded(input: Arc<LogicalPlan>, call: &Expr, arguments: &[Expr]) -> Result<
 }
 
 /// Puts a column in place of a call and keeps the name of what was computed from it.
-fn replaced(expr: Expr, call: &Expr, column: &str) -> Result<Expr> {
+pub(crate) fn replaced(expr: Expr, call: &Expr, column: &str) -> Result<Expr> {
     let (qualifier, name) = expr.qualified_name();
     let replaced = expr.transform_up(|expr| {
         if &expr == call {
