@@ -257,6 +257,7 @@ fn progress_tells_rows_epochs_offsets_and_latency() {
             let ends: Vec<_> = progress.sources[0].offsets.clone().into_iter().collect();
             assert_eq!(ends, [("0".to_owned(), round * 50), ("1".to_owned(), round * 50)]);
             assert_eq!(progress.sources[0].name, "source-numbers[0]");
+            assert_eq!(progress.operators[2].state_rows, 5, "the digits that are even");
         }
         query.stop().unwrap();
         let all = query.recent_progress();
@@ -272,6 +273,12 @@ fn progress_tells_rows_epochs_offsets_and_latency() {
             let passed = all.iter().map(|progress| progress.operators[operator].rows_out).sum::<u64>();
             assert_eq!((taken, passed), (rows_in, rows_out), "{}", names[operator]);
         }
+        let updated = sum(|p| p.operators[2].state_rows_updated);
+        assert!(
+            (25..=250).contains(&updated),
+            "each of 5 keys in each round, and at most each row: {updated}"
+        );
+        assert_eq!(sum(|p| p.operators[1].state_rows + p.operators[1].state_rows_updated), 0, "no state");
         for progress in all.iter().filter(|progress| progress.latency.count > 0) {
             plausible(progress);
         }

@@ -38,6 +38,25 @@ pub struct TableSnapshot {
     /// New contents by chunk number; a later chunk of a number replaces the earlier one or
     /// [is added](EncodeChunk::adds) to it.
     pub chunks: Vec<(u32, Arc<dyn EncodeChunk>)>,
+    /// How much there is, of tables whose entries are those of keys.
+    pub entries: Option<EntryCount>,
+}
+
+/// Entries of a state table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EntryCount {
+    /// All that are held.
+    pub total: u64,
+    /// Those that were written or removed since the last marker, each once.
+    pub changed: u64,
+}
+
+impl TableSnapshot {
+    /// A table that is one chunk, and is written whole.
+    #[must_use]
+    pub fn single(table: &'static str, bytes: Vec<u8>) -> TableSnapshot {
+        TableSnapshot { table, full: true, chunks: vec![(0, Arc::new(bytes))], entries: None }
+    }
 }
 
 impl std::fmt::Debug for TableSnapshot {

@@ -9,7 +9,6 @@ use crate::snapshot::{Restore, Snapshot, TableSnapshot};
 use crate::state::codec;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// What older checkpoints hold: one time for the whole instance.
@@ -200,7 +199,7 @@ impl EventTimeSeen {
         let kept = Kept { promised: (self.promised > Timestamp::MIN).then_some(self.promised), largest };
         let mut bytes = Vec::new();
         codec::encode(TABLE, &kept, &mut bytes)?;
-        let table = TableSnapshot { table: TABLE, full: true, chunks: vec![(0, Arc::new(bytes))] };
+        let table = TableSnapshot::single(TABLE, bytes);
         Ok(Snapshot { tables: vec![table] })
     }
 

@@ -118,7 +118,7 @@ impl Operator<Numbers, Numbers> for Broken {
         }
         self.stored = now;
         let full = full || self.fault == Fault::CallsAPartTheWhole;
-        Ok(Snapshot { tables: vec![TableSnapshot { table: "sum", full, chunks }] })
+        Ok(Snapshot { tables: vec![TableSnapshot { table: "sum", full, chunks, entries: None }] })
     }
 
     fn restore(&mut self, restore: Restore<'_>, _output: &mut Output<Numbers>) -> Result<()> {

@@ -55,6 +55,12 @@ pub struct OperatorProgress {
     /// Rows dropped because the watermark had passed them.
     #[serde(rename = "numRowsDroppedByWatermark")]
     pub late_rows: u64,
+    /// Entries of keyed state held at the end of the epoch: keys, groups, open windows of keys, rows held for a join.
+    #[serde(rename = "numRowsTotal")]
+    pub state_rows: u64,
+    /// Those of them that were written, or removed, in the epochs since the report before.
+    #[serde(rename = "numRowsUpdated")]
+    pub state_rows_updated: u64,
     /// Share of the time in which it could not go on because what follows was full, from 0 to 1.
     pub back_pressure: f64,
     /// Event time reached at its input, microseconds since the Unix epoch; none before the first watermark.
@@ -143,6 +149,7 @@ struct Counted {
     rows_in: u64,
     rows_out: u64,
     late_rows: u64,
+    state_rows_updated: u64,
     blocked_ns: u64,
 }
 
@@ -168,6 +175,7 @@ impl Reporter {
             rows_in: 0,
             rows_out: 0,
             late_rows: 0,
+            state_rows_updated: 0,
             blocked_ns: 0,
         };
         Reporter { actors: actors.into_iter().map(counted).collect(), last_ns: now_ns }
@@ -253,6 +261,8 @@ impl Counted {
             rows_in: since(&metrics.rows_in, &mut self.rows_in),
             rows_out: since(&metrics.rows_out, &mut self.rows_out),
             late_rows: since(&metrics.late_rows, &mut self.late_rows),
+            state_rows: metrics.state_rows.load(Ordering::Relaxed),
+            state_rows_updated: since(&metrics.state_rows_updated, &mut self.state_rows_updated),
             back_pressure: (blocked as f64 / interval_ns as f64).min(1.0),
             watermark_us: (watermark != i64::MIN).then_some(watermark),
             watermark_held_back_by: metrics.held_by_input().map(str::to_owned),

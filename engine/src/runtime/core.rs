@@ -9,11 +9,13 @@ use crate::checkpoint::writer::Job;
 use crate::clock::{Clock, Now};
 use crate::error::{Error, Result};
 use crossbeam::channel::Sender;
+use lotic_operators::snapshot::EntryCount;
 use lotic_operators::{Epoch, PartitionId, Timestamp};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -99,6 +101,15 @@ impl Core {
 
     /// Hands an epoch's snapshot to the checkpoint writer.
     pub(crate) fn hand_over(&self, epoch: Epoch, snapshot: StageSnapshot) {
+        let tables = snapshot.operators.iter().flat_map(|operator| &operator.snapshot.tables);
+        let entries: Vec<EntryCount> = tables.filter_map(|table| table.entries).collect();
+        if !entries.is_empty() {
+            let (total, changed) = entries
+                .iter()
+                .fold((0, 0), |(total, changed), entries| (total + entries.total, changed + entries.changed));
+            self.metrics.state_rows.store(total, Ordering::Relaxed);
+            ActorMetrics::add(&self.metrics.state_rows_updated, changed);
+        }
         let job =
             Job::Snapshot { actor: self.id, epoch, operators: snapshot.operators, prepare: snapshot.prepare };
         // A writer that is gone means that the query is being torn down.

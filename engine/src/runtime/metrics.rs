@@ -24,6 +24,10 @@ pub(crate) struct ActorMetrics {
     pub(crate) late_rows: AtomicU64,
     /// Nanoseconds in which the actor could not go on because a channel or a sink was full.
     pub(crate) blocked_ns: AtomicU64,
+    /// Entries of keyed state that were held at the last marker.
+    pub(crate) state_rows: AtomicU64,
+    /// Entries of keyed state that markers found changed.
+    pub(crate) state_rows_updated: AtomicU64,
     /// Timers that have come up; with `rows_in` it tells whether anything happened.
     pub(crate) ticks: AtomicU64,
     /// The merged watermark, microseconds.
@@ -47,6 +51,8 @@ impl ActorMetrics {
             rows_out: AtomicU64::new(0),
             late_rows: AtomicU64::new(0),
             blocked_ns: AtomicU64::new(0),
+            state_rows: AtomicU64::new(0),
+            state_rows_updated: AtomicU64::new(0),
             ticks: AtomicU64::new(0),
             watermark: AtomicU64::new(i64::MIN as u64),
             held_by_partition: AtomicU64::new(PartitionId::NONE.0),

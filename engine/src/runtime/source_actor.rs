@@ -18,7 +18,6 @@ use lotic_operators::state::codec;
 use lotic_operators::{After, Batch, Epoch, Instance, Marker, PartitionId, Snapshot, TableSnapshot};
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -343,7 +342,7 @@ impl<B: Batch> SourceActor<B> {
         let mut bytes = Vec::new();
         codec::encode(OFFSETS, &offsets, &mut bytes)?;
         let mut tables = self.source.snapshot()?.tables;
-        tables.push(TableSnapshot { table: OFFSETS, full: true, chunks: vec![(0, Arc::new(bytes))] });
+        tables.push(TableSnapshot::single(OFFSETS, bytes));
         snapshot.operators.push(OperatorSnapshot {
             operator: self.operator.clone(),
             instance: self.instance,

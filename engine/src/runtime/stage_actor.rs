@@ -22,7 +22,6 @@ use lotic_operators::{
 };
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 const WATERMARK: &str = "watermark";
@@ -309,7 +308,7 @@ impl<I: Batch> StageActor<I> {
         }
         let mut bytes = Vec::new();
         codec::encode(WATERMARK, &self.watermarks.lasting(), &mut bytes)?;
-        let table = TableSnapshot { table: WATERMARK, full: true, chunks: vec![(0, Arc::new(bytes))] };
+        let table = TableSnapshot::single(WATERMARK, bytes);
         Ok(Some(OperatorSnapshot {
             operator: runtime_state_of(&self.operator),
             instance: self.instance,

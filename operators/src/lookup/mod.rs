@@ -315,7 +315,7 @@ where
         if self.stored_rows || !none {
             self.stored_rows = !none;
             let chunks = if none { Vec::new() } else { vec![(0, Arc::new(InFlight(rows)) as _)] };
-            tables.push(TableSnapshot { table: ROWS, full: true, chunks });
+            tables.push(TableSnapshot { table: ROWS, full: true, chunks, entries: None });
             self.held.fence(None, None);
         }
         let watermark = self.held.watermark();
@@ -323,7 +323,7 @@ where
             self.stored_watermark = Some(watermark);
             let mut bytes = Vec::new();
             codec::encode(WATERMARK, &watermark, &mut bytes)?;
-            tables.push(TableSnapshot { table: WATERMARK, full: true, chunks: vec![(0, Arc::new(bytes))] });
+            tables.push(TableSnapshot::single(WATERMARK, bytes));
         }
         Ok(Snapshot { tables })
     }

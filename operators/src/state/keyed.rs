@@ -5,7 +5,7 @@ use super::page::{Page, stored_entries};
 use crate::error::{OperatorError, Result};
 use crate::key::{Key, Value, hash_of};
 use crate::limits::{PAGE_ENTRIES, PAGES_RECLAIMED_AT_ONCE};
-use crate::snapshot::{Restore, TableSnapshot};
+use crate::snapshot::{EntryCount, Restore, TableSnapshot};
 
 /// One value for each key, with snapshots whose cost is proportional to what changed.
 ///
@@ -23,7 +23,7 @@ pub struct KeyedState<K, V> {
     table: &'static str,
     pub(super) index: Index,
     pub(super) pages: Vec<Page<K, V>>,
-    /// The pages with changed slots, except those that a restore filled.
+    /// The pages with changed slots.
     changed: Vec<u32>,
     /// The pages that the last snapshot shared and no write has needed since, the next to be stored last.
     lent: Vec<u32>,
@@ -218,9 +218,15 @@ impl<K: Key, V: Value> KeyedState<K, V> {
         let numbers: Vec<u32> = if full { (0..self.pages.len() as u32).collect() } else { changed };
         self.lent.clear();
         self.lent.extend(numbers.iter().rev());
-        let mut lend = |page: u32| self.pages[page as usize].lend(self.table, full);
+        let mut written = 0;
+        let mut lend = |page: u32| {
+            let page = &mut self.pages[page as usize];
+            written += page.changed_slots();
+            page.lend(self.table, full)
+        };
         let chunks = numbers.into_iter().map(|page| (page, lend(page) as _)).collect();
-        TableSnapshot { table: self.table, full, chunks }
+        let entries = Some(EntryCount { total: self.len() as u64, changed: u64::from(written) });
+        TableSnapshot { table: self.table, full, chunks, entries }
     }
 
     /// Fills the empty table with the entries of an image whose keys this instance owns.
@@ -255,6 +261,8 @@ impl<K: Key, V: Value> KeyedState<K, V> {
             }
         }
         self.full = true;
+        self.changed.clear();
+        self.pages.iter_mut().for_each(Page::forget_changes);
         Ok(())
     }
 }

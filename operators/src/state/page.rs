@@ -8,7 +8,7 @@ use crate::snapshot::EncodeChunk;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-pub(super) type Entries<K, V> = Vec<Option<(K, V)>>;
+type Entries<K, V> = Vec<Option<(K, V)>>;
 
 /// Some slots of a page, one bit for each.
 type Slots = u64;
@@ -56,6 +56,16 @@ impl<K, V> Page<K, V> {
     #[inline]
     pub(super) fn is_unchanged(&self) -> bool {
         self.changed == 0
+    }
+
+    /// Counts as unchanged: the next snapshot is of all pages.
+    pub(super) fn forget_changes(&mut self) {
+        self.changed = 0;
+    }
+
+    /// How many slots were changed since the last snapshot.
+    pub(super) fn changed_slots(&self) -> u32 {
+        self.changed.count_ones()
     }
 
     /// The entries if they are ours alone, which they are wherever something was changed.

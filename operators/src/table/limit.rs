@@ -84,7 +84,12 @@ impl Operator<TableBatch, TableBatch> for Limit {
         let full = self.stored.is_none();
         self.stored = Some(self.seen);
         Ok(Snapshot {
-            tables: vec![TableSnapshot { table: TABLE, full, chunks: vec![(0, Arc::new(bytes))] }],
+            tables: vec![TableSnapshot {
+                table: TABLE,
+                full,
+                chunks: vec![(0, Arc::new(bytes))],
+                entries: None,
+            }],
         })
     }
 

@@ -4,7 +4,6 @@ use crate::error::{OperatorError, Result};
 use crate::snapshot::{Restore, TableSnapshot};
 use crate::state::codec::{decode, encode};
 use std::fmt;
-use std::sync::Arc;
 
 /// The key types, aggregates or columns of an operator's state, as text.
 #[derive(Debug)]
@@ -32,7 +31,7 @@ impl StateShape {
         if !std::mem::replace(&mut self.stored, true) {
             let mut bytes = Vec::new();
             encode(self.table, &self.text, &mut bytes)?;
-            tables.push(TableSnapshot { table: self.table, full: true, chunks: vec![(0, Arc::new(bytes))] });
+            tables.push(TableSnapshot::single(self.table, bytes));
         }
         Ok(())
     }

@@ -14,7 +14,6 @@ use crate::state::{KeyedState, Timers, codec};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 const CUT: &str = "window-cut";
@@ -255,7 +254,7 @@ where
         if !std::mem::replace(&mut self.stored, true) {
             let mut bytes = Vec::new();
             codec::encode(CUT, &self.plan.cut, &mut bytes)?;
-            tables.push(TableSnapshot { table: CUT, full: true, chunks: vec![(0, Arc::new(bytes))] });
+            tables.push(TableSnapshot::single(CUT, bytes));
         }
         Ok(Snapshot { tables })
     }

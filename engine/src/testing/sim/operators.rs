@@ -66,7 +66,8 @@ impl Groups {
             bytes.extend(count.held.to_le_bytes());
             (u32::from(group), Arc::new(bytes) as _)
         };
-        TableSnapshot { table: GROUPS, full, chunks: groups.into_iter().map(chunk).collect() }
+        let chunks = groups.into_iter().map(chunk).collect();
+        TableSnapshot { table: GROUPS, full, chunks, entries: None }
     }
 
     fn restore(&mut self, restore: Restore<'_>) -> Check {

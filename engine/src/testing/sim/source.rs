@@ -14,7 +14,6 @@ use lotic_connectors::{Latest, Offsets, PollRequest, Polled, Source};
 use lotic_operators::state::codec;
 use lotic_operators::{After, Instance, Item, Marker, Rows, Snapshot, TableSnapshot};
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::task::Waker;
 
 pub(super) const OFFSETS: &str = "offsets";
@@ -191,7 +190,7 @@ impl SourceActor {
         }
         let mut bytes = Vec::new();
         codec::encode(OFFSETS, &offsets, &mut bytes).map_err(ill)?;
-        let table = TableSnapshot { table: OFFSETS, full: true, chunks: vec![(0, Arc::new(bytes))] };
+        let table = TableSnapshot::single(OFFSETS, bytes);
         let snapshot = Snapshot { tables: vec![table] };
         let operators =
             vec![OperatorSnapshot { operator: uid(self.input), instance: self.instance, snapshot }];

@@ -8,7 +8,6 @@ use lotic_operators::state::{KeyedState, codec};
 use lotic_operators::{Instance, Restore, Snapshot, TableSnapshot};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const FILES: &str = "files";
@@ -118,7 +117,7 @@ impl Seen {
             let mut bytes = Vec::new();
             codec::encode(FORGOTTEN, &owned, &mut bytes)
                 .map_err(|error| ConnectorError::internal(error.to_string()))?;
-            tables.push(TableSnapshot { table: FORGOTTEN, full: true, chunks: vec![(0, Arc::new(bytes))] });
+            tables.push(TableSnapshot::single(FORGOTTEN, bytes));
         }
         Ok(Snapshot { tables })
     }

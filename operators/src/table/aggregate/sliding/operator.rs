@@ -11,7 +11,6 @@ use crate::state::codec::{decode, encode};
 use crate::table::TableBatch;
 use crate::table::aggregate::part::PartKey;
 use crate::time::Timestamp;
-use std::sync::Arc;
 
 impl SlidingAggregate {
     /// Emits a slice of the windows that are over, and forgets the panes that are in no other.
@@ -90,7 +89,7 @@ impl Operator<TableBatch, TableBatch> for SlidingAggregate {
         if !self.shape.is_stored() || self.watermark_stored != self.watermark {
             let mut bytes = Vec::new();
             encode(EMITTED, &self.watermark, &mut bytes)?;
-            tables.push(TableSnapshot { table: EMITTED, full: true, chunks: vec![(0, Arc::new(bytes))] });
+            tables.push(TableSnapshot::single(EMITTED, bytes));
             self.watermark_stored = self.watermark;
         }
         self.shape.store(&mut tables)?;
