@@ -183,7 +183,9 @@ fn other_programs_read_our_files_and_we_read_theirs() {
         Ok(python) => python,
         Err(cause) if std::env::var_os("CI").is_some() => panic!("no Python for this test: {cause}"),
         Err(cause) => {
-            eprintln!("SKIPPED: nothing was compared with pyarrow, DuckDB and Spark, for want of a Python: {cause}");
+            eprintln!(
+                "SKIPPED: nothing was compared with pyarrow, DuckDB and Spark, for want of a Python: {cause}"
+            );
             return;
         }
     };

@@ -386,8 +386,18 @@ proptest! {
                 result.extend(emitted(&mut output, |output| operator.finish(output).unwrap()));
             }
         }
-        prop_assert_eq!(sorted(result), reference(&rows_of(&steps), &keys, &calls));
+        prop_assert_eq!(rounded(sorted(result)), rounded(reference(&rows_of(&steps), &keys, &calls)));
     }
+}
+
+/// Without the last digits of fractions: an accumulator that is rebuilt from its state merges, which rounds in another
+/// order.
+fn rounded(rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    let round = |text: String| match text.parse::<f64>() {
+        Ok(number) if text.len() > 15 => format!("{number:.10e}"),
+        _ => text,
+    };
+    rows.into_iter().map(|row| row.into_iter().map(round).collect()).collect()
 }
 
 /// A row of one of some hundred groups by two numbers, and what it adds.
