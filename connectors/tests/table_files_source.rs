@@ -51,9 +51,11 @@ impl Checkpoint {
                 chunks.clear();
             }
             for (number, chunk) in table.chunks {
-                let mut bytes = Vec::new();
-                chunk.encode(&mut bytes).unwrap();
-                chunks.insert(number, bytes);
+                let bytes = chunks.entry(number).or_default();
+                if !chunk.adds() {
+                    bytes.clear();
+                }
+                chunk.encode(bytes).unwrap();
             }
         }
     }

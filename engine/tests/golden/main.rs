@@ -13,7 +13,7 @@ mod typed;
 use std::path::{Path, PathBuf};
 
 /// The versions of which there is data.
-const VERSIONS: &[&str] = &["v1"];
+const VERSIONS: &[&str] = &["v1", "v2"];
 
 /// A query in two parts: what it shows of the first rows is forgotten.
 trait Golden {

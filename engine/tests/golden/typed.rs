@@ -1,7 +1,7 @@
 //! Queries of the typed door.
 
 use super::Golden;
-use lotic::connectors::memory::{self, MemorySink};
+use lotic::connectors::memory::{self, MemorySink, MemoryStream};
 use lotic::operators::aggregate::{Count, Sum};
 use lotic::operators::interval_join::JoinRange;
 use lotic::operators::process::{ListState, MapState, Process, ProcessContext, Timer, ValueState};
@@ -12,6 +12,8 @@ use std::path::Path;
 use std::time::Duration;
 
 const FIRST: u64 = 100;
+/// Of the first ones, those of an epoch of their own.
+const LAST: u64 = 4;
 const ALL: u64 = 200;
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -30,13 +32,11 @@ struct Typed {
 }
 
 impl Typed {
-    fn query(&self, rows: u64, parallelism: usize, sink: &MemorySink<String>) -> Query {
+    fn query(&self, rows: u64, parallelism: usize, sink: &MemorySink<String>) -> (MemoryStream<u64>, Query) {
         let (input, source) = memory::stream("numbers", 2);
         input.add(0..rows);
-        // The input stays open: what is held stays held.
-        std::mem::forget(input);
         let session = Session::builder().parallelism(parallelism).get_or_create().unwrap();
-        (self.program)(session.source(source)).sink(sink.clone())
+        (input, (self.program)(session.source(source)).sink(sink.clone()))
     }
 }
 
@@ -47,16 +47,21 @@ impl Golden for Typed {
 
     fn save(&self, folder: &Path) {
         let location = tempfile::tempdir().unwrap();
-        let query = self.query(FIRST, 2, &MemorySink::new()).checkpoint_location(location.path());
+        let (input, query) = self.query(FIRST - LAST, 2, &MemorySink::new());
+        let query = query.checkpoint_location(location.path());
         let query = query.start(Trigger::ProcessingTime(Duration::from_millis(1))).unwrap();
+        query.process_all_available().unwrap();
+        // What these change is stored behind what is stored of the others.
+        input.add(FIRST - LAST..FIRST);
         query.process_all_available().unwrap();
         query.stop_with_savepoint(folder).unwrap();
     }
 
     fn go_on(&self, savepoint: &Path, parallelism: usize) -> Vec<String> {
         let sink = MemorySink::new();
-        let query = self.query(ALL, parallelism, &sink).from_savepoint(savepoint);
-        let query = query.start(Trigger::AvailableNow).unwrap();
+        // The input stays open: what is held stays held.
+        let (_input, query) = self.query(ALL, parallelism, &sink);
+        let query = query.from_savepoint(savepoint).start(Trigger::AvailableNow).unwrap();
         assert!(query.await_termination_timeout(Duration::from_secs(60)).unwrap());
         let mut seen = sink.committed();
         seen.sort();

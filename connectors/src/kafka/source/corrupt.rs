@@ -69,12 +69,22 @@ impl Probe<'_> {
         list.add_partition_offset(topic, *partition, Offset::Offset(offset))?;
         self.consumer.assign(&list)?;
         let deadline = Instant::now() + self.wait_max;
+        // What the client says of a batch may come after the code: with the next poll.
+        let mut is_complaint = false;
         loop {
-            match self.consumer.poll(WAIT) {
+            let polled = self.consumer.poll(WAIT);
+            if is_complaint {
+                return Ok(Found::Corrupt(base_of(&self.consumer.context().last_error())));
+            }
+            match polled {
                 Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(Found::Readable),
                 Some(Err(error)) => match errors::code_of(&error) {
                     Some(code) if is_corrupt(code) => {
-                        return Ok(Found::Corrupt(base_of(&self.consumer.context().last_error())));
+                        let base = base_of(&self.consumer.context().last_error());
+                        if base.is_some() {
+                            return Ok(Found::Corrupt(base));
+                        }
+                        is_complaint = true;
                     }
                     // Behind the end of the partition.
                     Some(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::NoOffset) => {
