@@ -20,6 +20,10 @@ pub const PROBES_AT_ONCE: usize = 128;
 #[cfg(feature = "table")]
 pub(crate) const CELLS_PER_PAGE: usize = 1024;
 
+/// Groups whose key is one number that are found by the number itself: in as much memory as a processor has near it.
+#[cfg(feature = "table")]
+pub(crate) const NUMBERED_GROUPS: usize = 64 * 1024;
+
 /// Pages of keyed state whose groups may be behind their aggregates: more are brought up to date before the next
 /// marker asks for all of them, so that a marker does not take long for it.
 #[cfg(feature = "table")]

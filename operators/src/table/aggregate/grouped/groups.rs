@@ -1,10 +1,16 @@
 //! Which group each row of a batch belongs to.
 
+use super::numbers::{NumberedGroups, Numbers};
+use crate::error::Result;
 use crate::limits::PROBES_AT_ONCE;
 use crate::state::KeyedState;
 use crate::table::aggregate::calls::{Calls, GroupState};
 use crate::table::aggregate::numbered::Numbered;
+use crate::table::expression::arrow_failed_to;
 use crate::table::keys::{KeyBytes, hash_bytes};
+use arrow::array::{ArrayRef, UInt32Array};
+use arrow::compute::take_arrays;
+use arrow::datatypes::DataType;
 use arrow::row::Rows;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -21,9 +27,19 @@ pub(super) struct Groups {
     /// The hashes of some keys, and where these probably are.
     probes: Vec<(u64, Option<u32>)>,
     touched: Numbered,
+    /// Where the key is one number: the groups by it.
+    numbered: Option<NumberedGroups>,
+    /// The rows whose group is not among these.
+    unknown: Vec<u32>,
 }
 
 impl Groups {
+    /// The groups of keys of these types.
+    pub(super) fn new(types: &[DataType]) -> Groups {
+        let numbered = matches!(types, [of] if NumberedGroups::takes(of)).then(NumberedGroups::default);
+        Groups { numbered, ..Groups::default() }
+    }
+
     fn clear(&mut self) {
         self.slots.clear();
         self.new_rows.clear();
@@ -63,6 +79,43 @@ impl Groups {
             if new {
                 self.new_rows.push(row as u32);
             }
+        }
+    }
+
+    /// Finds the groups of rows whose keys are numbers that came before, if keys are numbers.
+    pub(super) fn find_numbers(&mut self, columns: &[ArrayRef]) -> Option<Numbers> {
+        let (Some(numbered), [column]) = (&self.numbered, columns) else { return None };
+        let numbers = Numbers::of(column)?;
+        self.slots.clear();
+        self.new_rows.clear();
+        self.unknown.clear();
+        numbered.find(&numbers, &mut self.slots, &mut self.unknown);
+        Some(numbers)
+    }
+
+    /// The keys of the other rows, if there are any.
+    pub(super) fn unknown(&self, columns: &[ArrayRef]) -> Result<Option<Vec<ArrayRef>>> {
+        if self.unknown.is_empty() {
+            return Ok(None);
+        }
+        take_arrays(columns, &UInt32Array::from(self.unknown.clone()), None)
+            .map(Some)
+            .map_err(|error| arrow_failed_to("take the keys of new groups", &error))
+    }
+
+    /// Finds the groups of these other rows by their keys.
+    pub(super) fn learn(&mut self, numbers: &Numbers, keys: &Rows, calls: &Calls, state: &mut State) {
+        for (&row, key) in self.unknown.iter().zip(keys.iter()) {
+            let (key, number) = (key.data(), numbers.at(row as usize));
+            let hash = hash_bytes(key);
+            let probe = (hash, state.probe_slot(hash));
+            let (slot, new) =
+                state.slot_probed(probe, |held| held.is(key), || (KeyBytes::from(key), calls.empty()));
+            self.slots[row as usize] = slot;
+            if new {
+                self.new_rows.push(row);
+            }
+            self.numbered.take_if(|numbered| !numbered.add(number, slot));
         }
     }
 

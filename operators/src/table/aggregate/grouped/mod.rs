@@ -3,6 +3,7 @@
 mod closing;
 mod emission;
 mod groups;
+mod numbers;
 
 use super::calls::{Calls, GroupState, as_fields, shape};
 use super::{Emit, Grouping, types_of};
@@ -113,7 +114,8 @@ impl GroupedAggregate {
             state: KeyedState::new(GROUPS),
             // Without group columns there is one group, and one instance.
             always: if grouping.keys.is_empty() { vec![KeyBytes::default()] } else { Vec::new() },
-            groups: Groups::default(),
+            // The slot of a group that is forgotten becomes that of another.
+            groups: Groups::new(if over.is_none() { &types } else { &[] }),
             closing: over.map(|column| Closing::new(grouping, &types, column)).transpose()?,
             changed: false,
             changed_slots: ChangedSlots::default(),
@@ -192,11 +194,17 @@ impl GroupedAggregate {
             groups.find_only(rows, calls, state);
             return Ok(());
         }
-        let keys = self.keys.encode(columns)?;
-        if rows <= most {
-            groups.find(&keys, calls, state);
-        } else {
-            groups.find_some(&keys, most, calls, state);
+        if rows > most {
+            groups.find_some(&self.keys.encode(columns)?, most, calls, state);
+            return Ok(());
+        }
+        match groups.find_numbers(columns) {
+            None => groups.find(&self.keys.encode(columns)?, calls, state),
+            Some(numbers) => {
+                if let Some(unknown) = groups.unknown(columns)? {
+                    groups.learn(&numbers, &self.keys.encode(&unknown)?, calls, state);
+                }
+            }
         }
         Ok(())
     }
