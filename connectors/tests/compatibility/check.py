@@ -12,7 +12,9 @@ A format is an entry of READERS and one of WRITERS.
 import datetime
 import decimal
 import functools
+import os
 import pathlib
+import shutil
 import sys
 
 import duckdb
@@ -140,6 +142,11 @@ def unreadable(program, format, kind):
     )
 
 
+def has_java():
+    """Whether Spark can run."""
+    return bool(shutil.which("java") or os.environ.get("JAVA_HOME"))
+
+
 def values(column):
     """Its values for Python, where timestamps have no nanoseconds."""
     return (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()
@@ -152,11 +159,12 @@ def compare(case):
     failures, compared = [], 0
     format = path.suffix[1:]
     for program, read in READERS[format].items():
-        if (program, case.name) in UNREAD:
+        if (program, case.name) in UNREAD or (program == "spark" and not has_java()):
             continue
         table = read(path, expected.schema)
-        names = [field.name for field in expected.schema if not unreadable(program, format, field.type)]
-        if [name for name in table.column_names if name in names] != names:
+        lost = [field.name for field in expected.schema if unreadable(program, format, field.type)]
+        names = [name for name in expected.column_names if name not in lost]
+        if [name for name in table.column_names if name not in lost] != names:
             failures.append(f"{program} finds the columns {table.column_names}, not {names}")
             continue
         for name in names:
@@ -180,6 +188,10 @@ def read(folder):
         found, columns = compare(case)
         failures += [f"{case.name}: {failure}" for failure in found]
         compared += columns
+    if not has_java():
+        missing = "nothing was compared with Spark, for want of a Java runtime"
+        print(f"SKIPPED: {missing}")
+        failures += [missing] if "CI" in os.environ else []
     print(f"{len(cases)} cases, {compared} columns compared, {len(failures)} differ")
     for failure in failures:
         print(failure)

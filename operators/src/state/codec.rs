@@ -61,11 +61,7 @@ where
     let before = bytes.len();
     bytes.push(VERSION);
     let all = (type_label::<As>(), shape::number_of::<As>(), value);
-    if let Err(error) = postcard::to_io(&all, &mut *bytes) {
-        bytes.truncate(before);
-        return Err(OperatorError::Encode { table, cause: error.to_string() });
-    }
-    Ok(())
+    encode_more(table, &all, bytes).inspect_err(|_| bytes.truncate(before))
 }
 
 /// Appends another value of the type that [`encode_as`] began these bytes with, to be read by [`decode_all`]. On an
